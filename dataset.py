@@ -1,0 +1,363 @@
+"""Images with labels from folders: DeepFakeDataset, the index behind it, and the splits.
+
+A data folder holds Real/ and Fake/ (any case), each with images in any depth of sub-folders. The first
+sub-folder is remembered as an image's source (Fake/stylegan2/0001.png has the source "stylegan2").
+
+    dataset = DeepFakeDataset("data/Validation", transform=preprocess)
+    tensor, label = dataset[0]               # (3, h, w) float32; 0 = Real, 1 = Fake
+
+    train, validation, notes = training_indexes("data", seed=0)   # never touches Test
+"""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from imaging.door import DOOR_VERSION, EXTENSIONS, ImageError, Picture, list_images, open_image, read_bytes
+from labels import CLASSES, FAKE, REAL
+
+SPLIT_NAMES = {
+    "Train": ("train", "training"),
+    "Validation": ("validation", "valid", "val"),
+    "Test": ("test", "testing"),
+}
+
+
+class DatasetError(ValueError):
+    """A data folder that cannot be used; str(error) is a sentence for people."""
+
+
+class StrictError(DatasetError):
+    """Images that cannot be read, where the caller asked for that to be an error."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    path: Path
+    label: int  # 0 = Real, 1 = Fake
+    source: str  # first sub-folder below the class folder, "" without one
+
+
+@dataclass(frozen=True)
+class Index:
+    """The images of one data folder that can be read, sorted by label and path, and those that cannot."""
+
+    root: Path
+    samples: tuple[Sample, ...]
+    hashes: tuple[str, ...]  # SHA-256 of each sample's file
+    left_out: tuple[tuple[Path, str], ...] = ()  # images that cannot be read, with the reason
+    passed_over: int = 0  # files that are no images by their names
+
+    @property
+    def digest(self) -> str:
+        """One SHA-256 over names, labels and contents: the same data give the same digest, wherever they lie."""
+        lines = (
+            f"{sample.path.relative_to(self.root).as_posix()}\t{sample.label}\t{content}\n"
+            for sample, content in zip(self.samples, self.hashes, strict=True)
+        )
+        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(n,) int64."""
+        return np.array([sample.label for sample in self.samples], np.int64)
+
+    def subset(self, chosen: Iterable[int]) -> "Index":
+        chosen = list(chosen)
+        return replace(
+            self, samples=tuple(self.samples[i] for i in chosen), hashes=tuple(self.hashes[i] for i in chosen)
+        )
+
+    def summary(self) -> str:
+        """For people: how many of each class, and what was left out."""
+        counts = np.bincount(self.labels, minlength=2)
+        text = f"{self.root}: {counts[REAL]} Real, {counts[FAKE]} Fake"
+        if self.left_out:
+            text += f"; {_count(len(self.left_out), 'image')} left out that cannot be read"
+        if self.passed_over:
+            text += f"; {_count(self.passed_over, 'other file')} passed over"
+        return text
+
+
+class DeepFakeDataset(Dataset):
+    """The images of a folder with Real/ and Fake/, or of an Index of one.
+
+    transform: an upright RGB PIL image -> (3, h, w) float32 NumPy array (a Preprocess, for instance), or None for
+        the PIL images themselves. A tuple of arrays becomes a tuple of tensors.
+    strict: an image that cannot be read raises StrictError, instead of being counted, listed and left out.
+    Raises DatasetError when the folder has no Real/ and Fake/, or when one of them has no readable image.
+    """
+
+    def __init__(self, root: str | os.PathLike | Index, transform: Callable | None = None, *, strict: bool = False):
+        self.index = root if isinstance(root, Index) else index_folder(root, strict=strict)
+        self.transform = transform
+        self.samples, self.left_out = self.index.samples, self.index.left_out
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, i: int):
+        """(tensor or tensors, label) of sample `i`."""
+        image = self.picture(i).image
+        return image if self.transform is None else as_tensors(self.transform(image)), self.samples[i].label
+
+    def picture(self, i: int) -> Picture:
+        """Sample `i`, opened. Raises DatasetError if the file changed since it was indexed and cannot be read now."""
+        path = self.samples[i].path
+        try:
+            return open_image(path)
+        except ImageError as error:
+            raise DatasetError(f"{path}: {error} (it could be read when the folder was indexed)") from error
+
+
+def as_tensors(arrays):
+    """A NumPy array to a tensor that shares its memory; a tuple of arrays to a tuple of tensors."""
+    return tuple(map(torch.from_numpy, arrays)) if isinstance(arrays, tuple) else torch.from_numpy(arrays)
+
+
+def make_loader(dataset: Dataset, *, batch_size: int, workers: int, **options) -> DataLoader:
+    """A DataLoader in the dataset's order (or by `sampler=`), with pinned memory where there is a GPU.
+
+    workers: processes that decode beside the main one; 0 decodes in the main one.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_start_worker,
+        **options,
+    )
+
+
+def _start_worker(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business; it ends its workers
+    torch.set_num_threads(1)
+
+
+def index_folder(root: str | os.PathLike, *, strict: bool = False) -> Index:
+    """Read every image below Real/ and Fake/ once, in parallel, and say which can be used.
+
+    The result is kept in the user's cache folder; a file that has not changed since is not read again.
+    """
+    root = Path(root)
+    files, passed_over = [], 0
+    for label, folder in enumerate(_class_folders(root)):
+        images = list_images(folder)
+        files += [Sample(path, label, _source(path, folder)) for path in images]
+        passed_over += _other_files(folder)
+    facts = _look_at([sample.path for sample in files], root)
+    good = [(sample, content) for sample, (content, error) in zip(files, facts, strict=True) if error is None]
+    left_out = [(s.path, error) for s, (_, error) in zip(files, facts, strict=True) if error is not None]
+    if strict and left_out:
+        raise StrictError(f"{_count(len(left_out), 'image')} cannot be read:\n{list_left_out(left_out)}")
+    index = Index(root, tuple(s for s, _ in good), tuple(c for _, c in good), tuple(left_out), passed_over)
+    for label, name in enumerate(CLASSES):
+        if not (index.labels == label).any():
+            raise DatasetError(f"no readable images in {_class_folders(root)[label]} ({name})")
+    return index
+
+
+def list_left_out(left_out: Iterable[tuple[Path, str]], limit: int = 20) -> str:
+    """One line a file that was left out, the first `limit` of them."""
+    left_out = list(left_out)
+    lines = [f"  {path}: {reason}" for path, reason in left_out[:limit]]
+    return "\n".join(lines + ([f"  and {len(left_out) - limit} more"] if len(left_out) > limit else []))
+
+
+def training_indexes(root: str | os.PathLike, *, seed: int, strict: bool = False) -> tuple[Index, Index, list[str]]:
+    """What may be trained on and what chooses, from one root, and what was decided on the way, in words.
+
+    The root holds Train/, Validation/ and Test/ (Test is not even listed here), or no Validation/: then a tenth of
+    Train is set aside, the same share of each class and source; or only Real/ and Fake/: then they are split
+    80/10/10. Raises DatasetError on any other layout.
+    """
+    root = Path(root)
+    folders = split_folders(root)
+    if not folders:
+        if _is_split(root.resolve().name, "Test") and has_classes(root):
+            raise DatasetError(f"{root} is a Test split; nothing is trained or chosen on it (give the folder above)")
+        parts = split_flat(index_folder(root, strict=strict), seed)
+        note = f"{root} holds no splits: 80 % of it trains, 10 % validates, 10 % is left for eval.py (seed {seed})"
+        return parts["Train"], parts["Validation"], [note]
+    if "Train" not in folders:
+        raise DatasetError(f"no Train/ in {root} (there is {', '.join(folders)})")
+    train = index_folder(folders["Train"], strict=strict)
+    if "Validation" in folders:
+        validation, notes = index_folder(folders["Validation"], strict=strict), []
+    else:
+        order = _stratified_order(train, seed)
+        train, validation = (
+            train.subset(sorted(i for i, k in order if k != 1)),
+            train.subset(sorted(i for i, k in order if k == 1)),
+        )
+        notes = [f"{root} has no Validation/: a tenth of Train validates instead (seed {seed})"]
+    shared = len(set(train.hashes) & set(validation.hashes))
+    if shared:
+        notes.append(f"{_count(shared, 'image')} of Validation also in Train, byte for byte: its numbers will flatter")
+    return _both_classes(train, "Train"), _both_classes(validation, "Validation"), notes
+
+
+def split_flat(index: Index, seed: int) -> dict[str, Index]:
+    """An index without splits to Train (80 %), Validation and Test (10 % each), by class and source, seeded."""
+    order = _stratified_order(index, seed)
+    remainders = {"Validation": (1,), "Test": (2,), "Train": (0, 3, 4, 5, 6, 7, 8, 9)}
+    parts = {name: index.subset(sorted(i for i, k in order if k in wanted)) for name, wanted in remainders.items()}
+    return {name: _both_classes(part, name) for name, part in parts.items()}
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """The split folders in `root`, whatever their spelling (train, val, test ...), as {"Train": path, ...}."""
+    found: dict[str, Path] = {}
+    for folder in _folders(root):
+        for split in SPLIT_NAMES:
+            if _is_split(folder.name, split):
+                if split in found:
+                    raise DatasetError(f"two folders for {split} in {root}: {found[split].name} and {folder.name}")
+                found[split] = folder
+    return found
+
+
+def has_classes(root: Path) -> bool:
+    return {"real", "fake"} <= {folder.name.lower() for folder in _folders(root)}
+
+
+def _stratified_order(index: Index, seed: int) -> list[tuple[int, int]]:
+    """(i, k) for each sample, k = 0..9 dealt out in turn within each class, its sources one after the other.
+
+    So each k holds a tenth of every class and of every large source. The shuffle before it is seeded.
+    """
+    shuffled = np.random.default_rng(seed).permutation(len(index.samples)).tolist()
+    dealt = []
+    for label in (REAL, FAKE):
+        members = [i for i in shuffled if index.samples[i].label == label]
+        members.sort(key=lambda i: index.samples[i].source)  # stable: the shuffle stays within a source
+        dealt += [(i, place % 10) for place, i in enumerate(members)]
+    return dealt
+
+
+def _both_classes(index: Index, name: str) -> Index:
+    if len(np.unique(index.labels)) < 2:
+        raise DatasetError(f"too few images in {index.root} for a {name} part with both classes")
+    return index
+
+
+def _is_split(name: str, split: str) -> bool:
+    return name.lower() in SPLIT_NAMES[split]
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in root.iterdir() if entry.is_dir())
+    except FileNotFoundError:
+        raise DatasetError(f"no such folder: {root}") from None
+    except NotADirectoryError:
+        raise DatasetError(f"not a folder: {root}") from None
+    except PermissionError:
+        raise DatasetError(f"permission denied: {root}") from None
+
+
+def _class_folders(root: Path) -> list[Path]:
+    """[Real folder, Fake folder], whatever their case."""
+    found = {}
+    for folder in _folders(root):
+        name = folder.name.capitalize()
+        if name in CLASSES:
+            if name in found:
+                raise DatasetError(f"two folders for {name} in {root}: {found[name].name} and {folder.name}")
+            found[name] = folder
+    if len(found) < 2:
+        raise DatasetError(f"expected Real/ and Fake/ in {root}")
+    return [found[name] for name in CLASSES]
+
+
+def _source(path: Path, class_folder: Path) -> str:
+    parts = path.relative_to(class_folder).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+def _other_files(folder: Path) -> int:
+    return sum(
+        Path(name).suffix.lower() not in EXTENSIONS
+        for _, _, files in os.walk(folder, followlinks=True)
+        for name in files
+    )
+
+
+def _look_at(paths: list[Path], root: Path) -> list[tuple[str, str | None]]:
+    """(SHA-256, None or why it cannot be read) for each path, from the stored index where the file is unchanged."""
+    store = _index_file(root)
+    known = _read_index(store)
+    keys = [path.relative_to(root).as_posix() for path in paths]
+    stamps = [_stamp(path) for path in paths]
+    stale = [i for i, key in enumerate(keys) if known.get(key, [None])[0] != stamps[i] or stamps[i] is None]
+    if stale:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and hashing release the interpreter lock
+            work = pool.map(_look_at_one, [paths[i] for i in stale])
+            shown = tqdm(work, total=len(stale), desc=f"checking {root}", unit="img", disable=None, leave=False)
+            for i, (content, error) in zip(stale, shown, strict=True):
+                known[keys[i]] = [stamps[i], content, error]
+        _write_index(store, {key: known[key] for key in sorted(set(keys))})
+    return [(known[key][1], known[key][2]) for key in keys]
+
+
+def _look_at_one(path: Path) -> tuple[str, str | None]:
+    try:
+        data = read_bytes(path)
+        content = hashlib.sha256(data).hexdigest()
+    except ImageError as error:
+        return "", str(error)
+    try:
+        open_image(data)
+    except ImageError as error:
+        return content, str(error)
+    return content, None
+
+
+def _stamp(path: Path) -> str | None:
+    """Changes when the file does; None for what cannot be looked at."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return f"{facts.st_size}-{facts.st_mtime_ns}-{facts.st_mode}"
+
+
+def _index_file(root: Path) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    key = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    return cache / "deepfake-detector" / f"index-{DOOR_VERSION}-{key}.json"
+
+
+def _read_index(store: Path) -> dict[str, list]:
+    try:
+        return json.loads(store.read_text())
+    except (OSError, ValueError):  # none yet, or not whole: it is made again
+        return {}
+
+
+def _write_index(store: Path, known: dict[str, list]) -> None:
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        partial = store.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(known))
+        partial.replace(store)
+    except OSError as error:
+        print(
+            f"the index could not be kept in {store.parent} ({error.strerror}); it will be made again", file=sys.stderr
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

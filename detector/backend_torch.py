@@ -1,0 +1,96 @@
+"""Run a detector with PyTorch: the only file of this package that needs torch."""
+
+import os
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from torch import nn
+
+import model
+from detector.checkpoint import Metadata, ModelError, read_weights
+from imaging.preprocess import Preprocess
+
+
+class TorchBackend:
+    """A network as a function from images to logits; also for a network in training, between its epochs."""
+
+    def __init__(self, network: nn.Module, device: torch.device):
+        self.network = network
+        self.device = device
+
+    @torch.inference_mode()
+    def __call__(self, batch: np.ndarray | torch.Tensor) -> np.ndarray:
+        """(n, 3, h, w) float32 to (n, 2) float32 logits. The network is left in evaluation mode."""
+        self.network.eval()
+        images = torch.as_tensor(batch).to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        # TF32 would move scores by up to a thousandth between one device and another.
+        exact = torch.backends.cudnn.flags(allow_tf32=False) if self.device.type == "cuda" else nullcontext()
+        with exact:
+            return self.network(images).float().cpu().numpy()
+
+
+def load(
+    path: str | os.PathLike, metadata: Metadata | None, *, arch: str | None, device: torch.device
+) -> tuple[TorchBackend, Metadata]:
+    """The network of a model file, ready to judge, and its metadata (assumed ones for plain weights).
+
+    arch: what plain weights must be; by default it is recognised from the names and shapes of the tensors.
+    Raises ModelError.
+    """
+    weights = read_weights(path)
+    try:
+        name = metadata.arch if metadata else arch or recognise(weights)
+        if metadata and arch and arch != name:
+            raise ModelError(f"the file holds {name}, not {arch}")
+        network = model.skeleton(name)
+    except model.NetworkError as error:
+        raise ModelError(str(error)) from error
+    mismatch = model.first_mismatch(network.state_dict(), weights)
+    if mismatch:
+        raise ModelError(f"the weights do not fit {name} (first mismatch: {mismatch})")
+    counters = {key: torch.zeros((), dtype=torch.long) for key in network.state_dict() if key not in weights}
+    network.load_state_dict(weights | counters, assign=True)
+    network.to(device, memory_format=torch.channels_last).requires_grad_(False)
+    return TorchBackend(network, device), metadata or assumed_metadata(name)
+
+
+def recognise(weights: dict[str, torch.Tensor]) -> str:
+    """The architecture that shares most tensor names with these weights. Raises ModelError when none shares half."""
+    best, best_share = None, 0.0
+    for name in model.MODELS:
+        own = model.skeleton(name).state_dict()
+        share = len(own.keys() & weights.keys()) / max(len(own), len(weights))
+        fits = model.first_mismatch(own, weights) is None
+        if fits or share > best_share:
+            best, best_share = name, share
+        if fits:
+            break
+    if best_share < 0.3:
+        raise ModelError(f"the weights do not fit any architecture here ({', '.join(model.MODELS)})")
+    return best
+
+
+def assumed_metadata(name: str) -> Metadata:
+    """For plain weights, which say nothing: the original program's preparation of an image."""
+    row = model.architecture(name)
+    preprocess = Preprocess(size=row.size, fit="resize", mean=row.mean, std=row.std, interpolation="bilinear")
+    assumed = (
+        "plain weights: the whole image resized, its architecture's mean and deviation, labels Real = 0 and Fake = 1"
+    )
+    return Metadata(name, preprocess, training={"assumed": assumed})
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """CUDA where there is one, else the CPU; or the device called `name`. Raises ModelError where that is missing."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError("no CUDA device is available; use --device cpu")
+    return torch.device(name)
+
+
+def describe_device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"CUDA ({torch.cuda.get_device_name(device)})"
+    return f"CPU ({torch.get_num_threads()} threads)"

@@ -1,0 +1,60 @@
+"""From logits to a score, and from a score to a verdict: temperature, threshold, the Unsure band."""
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from labels import CLASSES, FAKE, REAL, UNSURE
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What turns a network's logits into a verdict. Chosen on Validation, stored in the checkpoint.
+
+    temperature: the logits are divided by it (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+    threshold: a score at or above it is Fake.
+    unsure: (low, high); a score from low to below high is Unsure. None: there is no band.
+    fitted_on: the digest of the data it was chosen on; None: never chosen, these are the defaults.
+    """
+
+    temperature: float = 1.0
+    threshold: float = 0.5
+    unsure: tuple[float, float] | None = None
+    fitted_on: str | None = None
+
+    def __post_init__(self):
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"temperature is {self.temperature}; it must be above 0")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold is {self.threshold}; it must be from 0 to 1")
+        if self.unsure is not None:
+            low, high = self.unsure
+            if not 0 <= low <= high <= 1:
+                raise ValueError(f"the Unsure band is {low} to {high}; it must lie within 0 to 1")
+            object.__setattr__(self, "unsure", (float(low), float(high)))
+
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """(n, 2) logits to (n,) float64 scores, P(fake) in [0, 1]."""
+        margin = (logits[:, FAKE].astype(np.float64) - logits[:, REAL]) / self.temperature
+        # The logistic function of the margin, written so that no exponential overflows.
+        small = np.exp(-np.abs(margin))
+        return np.where(margin >= 0, 1 / (1 + small), small / (1 + small))
+
+    def verdict(self, score: float) -> str:
+        """A score to Real, Fake or Unsure."""
+        if self.unsure is not None and self.unsure[0] <= score < self.unsure[1]:
+            return UNSURE
+        return CLASSES[FAKE] if score >= self.threshold else CLASSES[REAL]
+
+    def notes(self) -> tuple[str, ...]:
+        if self.fitted_on is None:
+            return (f"scores are not calibrated; {self.threshold:g} divides Real from Fake",)
+        return ()
+
+    def to_dict(self) -> dict:
+        return asdict(self) | {"unsure": None if self.unsure is None else list(self.unsure)}
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "Calibration":
+        return cls(**fields)

@@ -1,0 +1,358 @@
+"""The one door for images: bytes or a path in, an upright 8-bit RGB picture out, or an ImageError.
+
+Every part of the project that reads an image reads it here: the loader, the command line,
+evaluation and the server. So an image that one of them accepts, all of them accept, and they see
+the same pixels.
+
+    picture = open_image("photo.jpg")        # Picture(image=<RGB, upright>, format="JPEG", notes=())
+    picture = open_image(request_bytes)      # the same from bytes
+
+The kind of a file is decided by its first bytes, never by its name. Colour profiles are not
+applied: detectors are trained on pixels as stored. Nothing is written, nothing in a file runs.
+"""
+
+import io
+import os
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms
+
+DOOR_VERSION = 1  # raise it when the pixels or the answer for any file change: it keys stored indexes
+
+MAX_BYTES = 10 * 2**20
+MAX_PIXELS = 50_000_000
+MIN_SIDE = 32  # pixels
+MAX_ASPECT = 20  # long side / short side
+MAX_JPEG_SCANS = 100  # an ordinary progressive JPEG has about ten; each costs a pass over all pixels
+MAX_GIF_FRAMES = 10_000  # counting more would take seconds
+MAX_TIFF_PAGES = 1_000
+
+EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".mpo"))
+ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
+_PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # Pillow finds an MPO in a JPEG by itself
+
+# Pillow refuses at twice this number, inside its plug-ins too, where only a header has been read.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+# Pillow warns about odd metadata; the pictures are fine, and a warning is no answer for people.
+# Set once, here: warnings.catch_warnings is not safe between threads.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+# What decoders raise on damaged or hostile bytes.
+_DECODER_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError,
+    AssertionError, EOFError, struct.error, zlib.error,
+)  # fmt: skip
+
+# First bytes -> what the file looks like. Kinds that we accept carry Pillow's name for them.
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"%PDF", "PDF"),
+    (b"PK\3\4", "ZIP"),
+    (b"PK\5\6", "ZIP"),
+    (b"%!PS", "EPS/PostScript"),
+    (b"\xc5\xd0\xd3\xc6", "EPS/PostScript"),
+    (b"8BPS", "PSD"),
+    (b"\0\0\1\0", "ICO"),
+    (b"DDS ", "DDS"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"qoif", "QOI"),
+    (b"SIMPLE  =", "FITS"),
+    (b"\x1a\x45\xdf\xa3", "video"),
+    (b"FLV\1", "video"),
+)
+
+_UPRIGHT = {  # EXIF orientation -> what makes the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageError(ValueError):
+    """An image that cannot be judged: `slug` for programs, `detail` (also str(error)) for people."""
+
+    def __init__(self, slug: str, detail: str):
+        super().__init__(detail)
+        self.slug = slug
+        self.detail = detail
+
+    def __reduce__(self):  # both arguments survive the trip back from a loader's worker process
+        return type(self), (self.slug, self.detail)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An opened image: `image` is upright 8-bit RGB; `notes` say what was done to get there."""
+
+    image: Image.Image
+    format: str  # JPEG, PNG, WEBP, ...
+    notes: tuple[str, ...] = ()
+
+
+def open_image(source: bytes | str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> Picture:
+    """Open an image from its bytes or its path.
+
+    Raises ImageError with one of the slugs no-such-file, permission-denied, unreadable-file, empty-file,
+    too-large, unsupported-type, damaged-image, too-many-pixels, too-small, bad-aspect, unsupported-mode.
+    """
+    data = source if isinstance(source, bytes) else read_bytes(source, max_bytes=max_bytes)
+    if not data:
+        raise ImageError("empty-file", "the file is empty (0 bytes)")
+    if len(data) > max_bytes:
+        raise _too_large(max_bytes)
+    kind = _sniff(data)
+    if kind == "HEIC":
+        kind = _heif_format()
+    elif kind not in _PILLOW_FORMATS:
+        raise _unsupported(kind)
+    _check_container(kind, data)
+    try:
+        with Image.open(io.BytesIO(data), formats=(kind,)) as opened:
+            _check_shape(*opened.size)
+            notes = [*_frame_notes(opened, data), *_depth_notes(opened, kind, data)]
+            opened.load()
+            upright = _upright(opened)
+            image, more = _to_rgb(upright)
+            image.info = {}  # EXIF, GPS and text stay behind
+            return Picture(image, opened.format, (*notes, *more))
+    except Image.DecompressionBombError as error:
+        raise _too_many_pixels() from error
+    except Image.UnidentifiedImageError as error:
+        # The first bytes are right and yet no header follows: nothing but a stub, or an image cut short.
+        raise (_unsupported(None) if len(data) < 64 else _damaged()) from error
+    except ImageError:
+        raise
+    except (*_DECODER_ERRORS, MemoryError) as error:
+        raise _damaged() from error
+
+
+def read_bytes(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """Read a file of at most `max_bytes`, or raise ImageError. Pipes and devices are read to the limit only."""
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size > max_bytes:
+                raise _too_large(max_bytes)
+            return file.read(max_bytes + 1)
+    except FileNotFoundError:
+        raise ImageError("no-such-file", "no such file") from None
+    except PermissionError:
+        raise ImageError("permission-denied", "permission denied") from None
+    except IsADirectoryError:
+        raise ImageError("unreadable-file", "is a directory") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageError("unreadable-file", f"cannot be read ({reason})") from None
+
+
+def list_images(folder: str | os.PathLike) -> list[Path]:
+    """Every image file below `folder` by its extension (any case), sorted. Hidden files and folders are passed over."""
+    found = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [
+            Path(parent, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS
+        ]
+    return sorted(found)
+
+
+def _sniff(data: bytes) -> str | None:
+    """What the first bytes say: a Pillow format we accept, another kind by name, or None."""
+    for magic, kind in _MAGIC:
+        if data.startswith(magic):
+            return kind
+    if data[:4] == b"RIFF":
+        return {b"WEBP": "WEBP", b"AVI ": "video"}.get(data[8:12])
+    if data[4:8] == b"ftyp":
+        return _sniff_ftyp(data)
+    text = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if b"<svg" in text:
+        return "SVG"
+    if b"<!doctype html" in text or b"<html" in text or b"<script" in text:
+        return "HTML"
+    return None
+
+
+def _sniff_ftyp(data: bytes) -> str:
+    """AVIF, HEIC and MP4 share one container; the brands in its first box tell them apart."""
+    length = min(max(int.from_bytes(data[:4], "big"), 16), 256)
+    brands = {data[8:12], *(data[i : i + 4] for i in range(16, length, 4))}
+    if brands & {b"avif", b"avis"}:
+        return "AVIF"
+    if brands & {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}:
+        return "HEIC"
+    return "video"
+
+
+def _heif_format() -> str:
+    """Pillow's name for HEIC where the optional plug-in is installed; otherwise the error that says what to do."""
+    try:
+        import pi_heif
+    except ImportError:
+        raise ImageError(
+            "unsupported-type", f"not a {ACCEPTED} image (it looks like HEIC: save as JPEG or pip install pi-heif)"
+        ) from None
+    pi_heif.register_heif_opener()
+    return "HEIF"
+
+
+def _check_container(kind: str, data: bytes) -> None:
+    """What must be known before Pillow opens the file, because opening already costs, or Pillow does not look."""
+    if kind == "PNG":
+        _check_png(data)
+    elif kind == "WEBP":
+        width, height = _webp_size(data)
+        if width * height > MAX_PIXELS:  # libwebp allocates the whole canvas twice on opening
+            raise _too_many_pixels()
+        if len(data) < int.from_bytes(data[4:8], "little") + 8:
+            raise _damaged()
+    elif kind == "JPEG" and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
+        raise ImageError("damaged-image", f"damaged: a JPEG of more than {MAX_JPEG_SCANS} scans")
+
+
+def _check_png(data: bytes) -> None:
+    """The declared size and each chunk's checksum (Pillow skips those of the pixel data)."""
+    if len(data) >= 24:
+        width, height = struct.unpack(">II", data[16:24])
+        if width * height > MAX_PIXELS:
+            raise _too_many_pixels()
+        if width == 0 or height == 0:
+            raise _unsupported(None)
+    at, kind, view = 8, b"", memoryview(data)
+    while at + 8 <= len(data) and kind != b"IEND":
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        end = at + 8 + length
+        if end + 4 > len(data):
+            # A stub of a header is no image at all; a long one is an image cut short.
+            raise _unsupported(None) if len(data) < 33 else _damaged()
+        if zlib.crc32(view[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise _damaged()
+        at = end + 4
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """The canvas a WebP header asks for, (0, 0) where there is none. Layout: RFC 9649, sections 2.5 to 2.7."""
+    head = data[12:30].ljust(18, b"\0")
+    if head[:4] == b"VP8X":
+        return int.from_bytes(head[12:15], "little") + 1, int.from_bytes(head[15:18], "little") + 1
+    if head[:4] == b"VP8L":
+        bits = int.from_bytes(head[9:13], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if head[:4] == b"VP8 ":
+        return int.from_bytes(head[14:16], "little") & 0x3FFF, int.from_bytes(head[16:18], "little") & 0x3FFF
+    return 0, 0
+
+
+def _check_shape(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise _too_many_pixels()
+    if min(width, height) < MIN_SIDE:
+        raise ImageError("too-small", f"too small: {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ImageError(
+            "bad-aspect", f"too narrow: {width}x{height} pixels; one side may be at most {MAX_ASPECT} times the other"
+        )
+
+
+def _frame_notes(image: Image.Image, data: bytes) -> list[str]:
+    """Says so when only the first of several frames is looked at. A phone's MPO (one photo, two views) is no animation."""
+    if image.format == "MPO":
+        return []
+    if image.format == "TIFF":
+        count = _tiff_pages(image)
+    elif image.format == "GIF" and data.count(b"\x00\x2c") > MAX_GIF_FRAMES:
+        # Each frame begins with this pair of bytes, so this many may be there; finding out would take seconds.
+        count = f"more than {MAX_GIF_FRAMES}"
+    else:
+        count = str(getattr(image, "n_frames", 1))
+    return [] if count == "1" else [f"only frame 1 of {count} was looked at"]
+
+
+def _tiff_pages(image: Image.Image) -> str:
+    """The number of pages, counted to a limit: Pillow's own count takes time quadratic in them."""
+    pages = 1
+    try:
+        while pages <= MAX_TIFF_PAGES:
+            image.seek(pages)
+            pages += 1
+    except (*_DECODER_ERRORS, Image.DecompressionBombError):
+        pass  # EOFError at the end; anything else is a damaged later page, which nobody asked for
+    image.seek(0)
+    return str(pages) if pages <= MAX_TIFF_PAGES else f"more than {MAX_TIFF_PAGES}"
+
+
+def _depth_notes(image: Image.Image, kind: str, data: bytes) -> list[str]:
+    """Pillow drops the low byte of 16-bit colour images on loading; of 16-bit grey ones we do (`_to_rgb`)."""
+    deep_png = kind == "PNG" and data[24] == 16
+    deep_tiff = kind == "TIFF" and any(";16" in str(tile[3]) for tile in image.tile)
+    return ["reduced to 8 bits per channel"] if deep_png or deep_tiff or image.mode.startswith("I;16") else []
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn the picture as its EXIF orientation says. (Pillow does it itself for TIFF, on loading.)"""
+    try:
+        orientation = image.getexif().get(0x0112)
+    except _DECODER_ERRORS:  # metadata that cannot be read says nothing; the pixels are still good
+        return image
+    operation = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if operation is None else image.transpose(operation)
+
+
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    """Any mode Pillow decodes to, to RGB of 8 bits per channel, with notes on what that took."""
+    if image.mode.startswith("I;16"):
+        wide = np.asarray(image).astype(np.uint32)  # 0..65535
+        return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB"), []
+    if image.mode in ("F", "I"):
+        raise ImageError("unsupported-mode", f"{image.mode} (32-bit) images are not supported; save it with 8 bits")
+    if image.mode == "LAB":
+        to_srgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
+        return ImageCms.applyTransform(image, to_srgb), []
+    if image.has_transparency_data:
+        return _on_white(image)
+    return image if image.mode == "RGB" else image.convert("RGB"), []
+
+
+def _on_white(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    """Show the picture as a page would: what transparency hides is white, not whatever pixels lie there."""
+    shown, opaque = Image.new("RGB", image.size, "white"), True
+    for top in range(0, image.height, 512):  # in strips: 50 megapixels of RGBA would be copied three times
+        strip = image.crop((0, top, image.width, min(top + 512, image.height))).convert("RGBA")
+        opaque &= strip.getchannel("A").getextrema()[0] == 255
+        shown.paste(strip, (0, top), strip)
+    return shown, [] if opaque else ["transparent parts are shown on white"]
+
+
+def _unsupported(kind: str | None) -> ImageError:
+    looks = f" (it looks like {kind})" if kind else ""
+    return ImageError("unsupported-type", f"not a {ACCEPTED} image{looks}")
+
+
+def _damaged() -> ImageError:
+    return ImageError("damaged-image", "damaged or cut short")
+
+
+def _too_large(max_bytes: int) -> ImageError:
+    return ImageError("too-large", f"larger than {max_bytes / 2**20:g} MiB")
+
+
+def _too_many_pixels() -> ImageError:
+    return ImageError("too-many-pixels", f"more than {MAX_PIXELS // 1_000_000} megapixels")

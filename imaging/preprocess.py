@@ -1,0 +1,99 @@
+"""From an upright RGB image to the array a network sees: one frozen description, one implementation.
+
+    preprocess = Preprocess(size=224, fit="crop", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    array = preprocess(picture.image)        # (3, 224, 224) float32
+
+The description is written into every checkpoint and read back from it, so how an image is prepared
+is never a flag of a program that judges. Pillow and NumPy do the work, whatever runs the network.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from PIL import Image
+
+FITS = ("crop", "resize")
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image becomes the input of a network.
+
+    size: height and width of the input, pixels.
+    fit: "crop" takes the centre at its native resolution, where a generator's traces are intact, and enlarges
+        the image first only if a side is shorter than `size`; "resize" squeezes the whole image to a square.
+    mean, std: per channel (red, green, blue), in units of the pixel range [0, 1].
+    interpolation: "bilinear" or "bicubic", antialiased, for every resizing.
+    """
+
+    size: int = 224
+    fit: str = "crop"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    interpolation: str = "bilinear"
+
+    def __post_init__(self):
+        object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
+        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
+        if not isinstance(self.size, int) or not 16 <= self.size <= 1024:
+            raise ValueError(f"size is {self.size!r}; it must be a whole number from 16 to 1024 pixels")
+        if self.fit not in FITS:
+            raise ValueError(f"fit is {self.fit!r}; choose from {', '.join(FITS)}")
+        if self.interpolation not in _RESAMPLING:
+            raise ValueError(f"interpolation is {self.interpolation!r}; choose from {', '.join(_RESAMPLING)}")
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(0 < value < 10 for value in self.std):
+            raise ValueError("mean and std must be three numbers each, std above 0")
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """An upright RGB image to a (3, size, size) float32 array, normalised."""
+        return self.normalise(np.asarray(self.frame(image)))
+
+    def frame(self, image: Image.Image) -> Image.Image:
+        """The part of the image that the network sees, as a size x size RGB image."""
+        return self.resize(image) if self.fit == "resize" else self.crop(image)
+
+    def crop(self, image: Image.Image, *, size: int | None = None, where: tuple[float, float] = (0.5, 0.5)):
+        """A square of native pixels, `size` wide (the network's by default); `where` places it, (0, 0) top left to (1, 1)."""
+        size = size or self.size
+        image = self.enlarge(image, size)
+        left, top = (round(at * (side - size)) for at, side in zip(where, image.size, strict=True))
+        return image.crop((left, top, left + size, top + size))
+
+    def resize(self, image: Image.Image, *, size: int | None = None) -> Image.Image:
+        """The whole image, squeezed to a square `size` wide (the network's by default)."""
+        size = size or self.size
+        if image.size == (size, size):
+            return image
+        return image.resize((size, size), _RESAMPLING[self.interpolation])
+
+    def enlarge(self, image: Image.Image, size: int) -> Image.Image:
+        """The image itself, or, where its shorter side is below `size`, a copy whose shorter side is `size`."""
+        short = min(image.size)
+        if short >= size:
+            return image
+        return image.resize(
+            tuple(max(size, round(side * size / short)) for side in image.size), _RESAMPLING[self.interpolation]
+        )
+
+    def normalise(self, pixels: np.ndarray) -> np.ndarray:
+        """(h, w, 3) uint8 to (3, h, w) float32: (pixel / 255 - mean) / std."""
+        scale = 1 / (255 * np.array(self.std, np.float32))
+        shift = np.array(self.mean, np.float32) / np.array(self.std, np.float32)
+        return np.ascontiguousarray((pixels.astype(np.float32) * scale - shift).transpose(2, 0, 1))
+
+    def notes(self, width: int, height: int) -> tuple[str, ...]:
+        """What a reader of the verdict should know about how an image of this size was looked at."""
+        seen = min(1.0, self.size**2 / (width * height)) if self.fit == "crop" else 1.0
+        if min(width, height) >= self.size and seen < 0.5:
+            return (f"only the central {self.size}x{self.size} of {width}x{height} pixels were looked at",)
+        return ()
+
+    def to_dict(self) -> dict:
+        """Plain types, for JSON."""
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "Preprocess":
+        """The inverse of `to_dict`. Raises ValueError or TypeError on unknown fields and values out of range."""
+        return cls(**fields)

@@ -1,0 +1,182 @@
+"""The networks: MODELS, a table one can read, and create_model(name).
+
+network = create_model("resnet50")       # two outputs: the logits of Real and Fake
+scores = network(batch).softmax(1)[:, 1]  # (n, 3, h, w) float32 -> (n,) P(fake)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torchvision
+from torch import nn
+
+from labels import CLASSES
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+
+
+class NetworkError(ValueError):
+    """A name that is no network of ours, or weights that do not fit; str(error) is a sentence for people."""
+
+
+class Tiny(nn.Module):
+    """The honest baseline: five convolutions with group normalisation, 0.1 M parameters, trained from scratch.
+
+    The first convolution keeps the full resolution, where generators leave their traces. Group normalisation has no
+    running statistics, so a batch of one is judged exactly as a batch of many.
+    """
+
+    def __init__(self, outputs: int = 2):
+        super().__init__()
+        widths = (3, 16, 32, 48, 64, 96)
+        layers = []
+        for step, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+            stride = 1 if step == 0 else 2
+            convolution = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+            layers += [convolution, nn.GroupNorm(8, after), nn.ReLU(inplace=True)]
+        self.features = nn.Sequential(*layers)  # (n, 3, h, w) -> (n, 96, h / 16, w / 16)
+        self.classifier = nn.Linear(widths[-1], outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+def _timm(name: str) -> Callable[[int], nn.Module]:
+    def build(outputs: int) -> nn.Module:
+        import timm  # here, because importing it costs over a second and two rows of the table need it
+
+        return timm.create_model(name, num_classes=outputs)
+
+    return build
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One row of MODELS."""
+
+    build: Callable[[int], nn.Module]  # number of outputs -> the network, freshly initialised
+    head: str  # name of the last linear layer
+    mean: tuple[float, float, float] = IMAGENET_MEAN  # what the published weights were trained with
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: str = "bilinear"
+    size: int = 224  # pixels
+    imagenet: str | None = None  # the published weights' name in torchvision, or the model's in timm
+
+
+MODELS: dict[str, Architecture] = {
+    "resnet50": Architecture(
+        build=lambda outputs: torchvision.models.resnet50(num_classes=outputs),
+        head="fc",
+        imagenet="ResNet50_Weights.IMAGENET1K_V2",
+    ),
+    "efficientnet_b0": Architecture(
+        build=lambda outputs: torchvision.models.efficientnet_b0(num_classes=outputs),
+        head="classifier.1",
+        interpolation="bicubic",
+        imagenet="EfficientNet_B0_Weights.IMAGENET1K_V1",
+    ),
+    "tf_efficientnet_lite0": Architecture(
+        build=_timm("tf_efficientnet_lite0"),
+        head="classifier",
+        mean=HALF,
+        std=HALF,
+        interpolation="bicubic",
+        imagenet="timm/tf_efficientnet_lite0.in1k",
+    ),
+    "tf_efficientnet_lite2": Architecture(
+        build=_timm("tf_efficientnet_lite2"),
+        head="classifier",
+        mean=HALF,
+        std=HALF,
+        interpolation="bicubic",
+        size=260,
+        imagenet="timm/tf_efficientnet_lite2.in1k",
+    ),
+    "tiny": Architecture(build=Tiny, head="classifier", mean=HALF, std=HALF),
+}
+
+
+def create_model(name: str, outputs: int = len(CLASSES)) -> nn.Module:
+    """A freshly initialised network, (n, 3, h, w) float32 -> (n, outputs) logits. Raises NetworkError on an unknown name."""
+    return architecture(name).build(outputs)
+
+
+def architecture(name: str) -> Architecture:
+    """The row of MODELS called `name`. Raises NetworkError on an unknown name."""
+    if name not in MODELS:
+        raise NetworkError(f"unknown architecture {name!r} (choose from {', '.join(MODELS)})")
+    return MODELS[name]
+
+
+def skeleton(name: str) -> nn.Module:
+    """The network without memory behind its weights: for names and shapes only."""
+    with torch.device("meta"):
+        return create_model(name)
+
+
+def imagenet_weights(name: str) -> dict[str, torch.Tensor]:
+    """The published ImageNet weights of an architecture, fetched by its own library. Raises NetworkError."""
+    row = architecture(name)
+    if row.imagenet is None:
+        raise NetworkError(f"there are no ImageNet weights for {name}; train it from scratch (--pretrained none)")
+    where = ""
+    try:
+        if row.imagenet.startswith("timm/"):
+            import timm
+
+            where = f"https://huggingface.co/{row.imagenet} (model.safetensors)"
+            return timm.create_model(name, pretrained=True).state_dict()
+        weights = torchvision.models.get_weight(row.imagenet)
+        where = weights.url
+        return weights.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError, ValueError) as error:  # no network, a proxy's refusal, a file cut short
+        raise NetworkError(
+            f"the ImageNet weights of {name} could not be fetched ({_reason(error)}). "
+            f"Download {where} on another machine and give it as --pretrained FILE, "
+            "or train from scratch with --pretrained none."
+        ) from error
+
+
+def load_backbone(network: nn.Module, weights: dict[str, torch.Tensor], name: str) -> bool:
+    """Load pretrained weights of the same backbone with any head into `network`, in place.
+
+    A head with as many outputs as ours is loaded too; the return value says whether it was.
+    Raises NetworkError naming the first tensor that does not fit.
+    """
+    head = architecture(name).head
+    own = network.state_dict()
+    ours = [f"{head}.weight", f"{head}.bias"]
+    keeps_head = all(key in weights and weights[key].shape == own[key].shape for key in ours)
+    if not keeps_head:
+        weights = {key: tensor for key, tensor in weights.items() if key not in ours} | {key: own[key] for key in ours}
+    mismatch = first_mismatch(own, weights)
+    if mismatch:
+        raise NetworkError(f"the pretrained weights do not fit {name} (first mismatch: {mismatch})")
+    network.load_state_dict(weights, strict=False)  # batch counters may be missing; first_mismatch saw the rest
+    return keeps_head
+
+
+def first_mismatch(own: dict, given: dict) -> str | None:
+    """The first difference between two sets of named tensors (anything with a shape), in words; None if they fit."""
+    for key, tensor in own.items():
+        if key not in given:
+            if not key.endswith("num_batches_tracked"):  # a counter that no forward pass reads
+                return f"{key} missing"
+        elif tuple(given[key].shape) != tuple(tensor.shape):
+            theirs, ours = tuple(given[key].shape), tuple(tensor.shape)
+            if theirs[1:] == ours[1:] and theirs and ours:
+                theirs, ours = theirs[:1], ours[:1]
+            return f"{key} {_by(theirs)}≠{_by(ours)}"
+    extra = next((key for key in given if key not in own), None)
+    return None if extra is None else f"{extra} unexpected"
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
