@@ -6,7 +6,7 @@ sub-folder is remembered as an image's source (Fake/stylegan2/0001.png has the s
     dataset = DeepFakeDataset("data/Validation", transform=preprocess)
     tensor, label = dataset[0]               # (3, h, w) float32; 0 = Real, 1 = Fake
 
-    train, validation, notes = training_indexes("data", seed=0)   # never touches Test
+    data = training_data("data", seed=0)     # .train and .validation; Test is never touched
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from imaging.door import DOOR_VERSION, EXTENSIONS, ImageError, Picture, list_images, open_image, read_bytes
-from labels import CLASSES, FAKE, REAL
+from names import CLASSES, FAKE, REAL
 
 SPLIT_NAMES = {
     "Train": ("train", "training"),
@@ -57,7 +57,7 @@ class Index:
     samples: tuple[Sample, ...]
     hashes: tuple[str, ...]  # SHA-256 of each sample's file
     left_out: tuple[tuple[Path, str], ...] = ()  # images that cannot be read, with the reason
-    passed_over: int = 0  # files that are no images by their names
+    passed_over: int = 0  # files that are not named like images
 
     @property
     def digest(self) -> str:
@@ -176,37 +176,48 @@ def list_left_out(left_out: Iterable[tuple[Path, str]], limit: int = 20) -> str:
     return "\n".join(lines + ([f"  and {len(left_out) - limit} more"] if len(left_out) > limit else []))
 
 
-def training_indexes(root: str | os.PathLike, *, seed: int, strict: bool = False) -> tuple[Index, Index, list[str]]:
-    """What may be trained on and what chooses, from one root, and what was decided on the way, in words.
+@dataclass(frozen=True)
+class TrainingData:
+    """What may be trained on and what chooses; Test is no part of it."""
 
-    The root holds Train/, Validation/ and Test/ (Test is not even listed here), or no Validation/: then a tenth of
-    Train is set aside, the same share of each class and source; or only Real/ and Fake/: then they are split
-    80/10/10. Raises DatasetError on any other layout.
+    train: Index
+    validation: Index
+    notes: tuple[str, ...] = ()  # what was decided on the way, for people
+    flat_digest: str | None = None  # of the whole folder, where it held no splits and split_flat made them
+
+
+def training_data(root: str | os.PathLike, *, seed: int, strict: bool = False) -> TrainingData:
+    """Train and Validation from one root; Test is not even listed.
+
+    The root holds Train/, Validation/ and Test/, or no Validation/: then a tenth of Train is set aside, the same share
+    of each class and source; or only Real/ and Fake/: then they are split 80/10/10. Raises DatasetError on any other
+    layout, and on a Test folder given as the root.
     """
     root = Path(root)
     folders = split_folders(root)
+    flat_digest = None
     if not folders:
-        if _is_split(root.resolve().name, "Test") and has_classes(root):
+        if _is_split(root.resolve().name, "Test"):
             raise DatasetError(f"{root} is a Test split; nothing is trained or chosen on it (give the folder above)")
-        parts = split_flat(index_folder(root, strict=strict), seed)
-        note = f"{root} holds no splits: 80 % of it trains, 10 % validates, 10 % is left for eval.py (seed {seed})"
-        return parts["Train"], parts["Validation"], [note]
-    if "Train" not in folders:
+        whole = index_folder(root, strict=strict)
+        parts, flat_digest = split_flat(whole, seed), whole.digest
+        train, validation = parts["Train"], parts["Validation"]
+        notes = [f"{root} holds no splits: 80 % of it trains, 10 % validates, 10 % is left for eval.py (seed {seed})"]
+    elif "Train" not in folders:
         raise DatasetError(f"no Train/ in {root} (there is {', '.join(folders)})")
-    train = index_folder(folders["Train"], strict=strict)
-    if "Validation" in folders:
-        validation, notes = index_folder(folders["Validation"], strict=strict), []
+    elif "Validation" in folders:
+        train, notes = index_folder(folders["Train"], strict=strict), []
+        validation = index_folder(folders["Validation"], strict=strict)
     else:
-        order = _stratified_order(train, seed)
-        train, validation = (
-            train.subset(sorted(i for i, k in order if k != 1)),
-            train.subset(sorted(i for i, k in order if k == 1)),
-        )
+        whole = index_folder(folders["Train"], strict=strict)
+        dealt = _stratified_order(whole, seed)
+        train = _both_classes(whole.subset(sorted(i for i, k in dealt if k != 1)), "Train")
+        validation = _both_classes(whole.subset(sorted(i for i, k in dealt if k == 1)), "Validation")
         notes = [f"{root} has no Validation/: a tenth of Train validates instead (seed {seed})"]
     shared = len(set(train.hashes) & set(validation.hashes))
     if shared:
         notes.append(f"{_count(shared, 'image')} of Validation also in Train, byte for byte: its numbers will flatter")
-    return _both_classes(train, "Train"), _both_classes(validation, "Validation"), notes
+    return TrainingData(train, validation, tuple(notes), flat_digest)
 
 
 def split_flat(index: Index, seed: int) -> dict[str, Index]:
@@ -227,10 +238,6 @@ def split_folders(root: Path) -> dict[str, Path]:
                     raise DatasetError(f"two folders for {split} in {root}: {found[split].name} and {folder.name}")
                 found[split] = folder
     return found
-
-
-def has_classes(root: Path) -> bool:
-    return {"real", "fake"} <= {folder.name.lower() for folder in _folders(root)}
 
 
 def _stratified_order(index: Index, seed: int) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from labels import CLASSES, FAKE, REAL, UNSURE
+from names import CLASSES, FAKE, REAL, UNSURE
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 
 from detector.calibration import Calibration
 from imaging.preprocess import Preprocess
-from labels import CLASSES
+from names import CLASSES
 
 if TYPE_CHECKING:
     import torch

@@ -273,7 +273,7 @@ def _check_shape(width: int, height: int) -> None:
 
 
 def _frame_notes(image: Image.Image, data: bytes) -> list[str]:
-    """Says so when only the first of several frames is looked at. A phone's MPO (one photo, two views) is no animation."""
+    """Says so when only the first of several frames is looked at. A phone's MPO, one photo in two views, is no such."""
     if image.format == "MPO":
         return []
     if image.format == "TIFF":

@@ -54,7 +54,7 @@ class Preprocess:
         return self.resize(image) if self.fit == "resize" else self.crop(image)
 
     def crop(self, image: Image.Image, *, size: int | None = None, where: tuple[float, float] = (0.5, 0.5)):
-        """A square of native pixels, `size` wide (the network's by default); `where` places it, (0, 0) top left to (1, 1)."""
+        """A square of native pixels, `size` wide (the network's by default); `where`: (0, 0) top left to (1, 1)."""
         size = size or self.size
         image = self.enlarge(image, size)
         left, top = (round(at * (side - size)) for at, side in zip(where, image.size, strict=True))

@@ -1,0 +1,28 @@
+# The commands that the README prints and .ci/run calls.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DEMO   := results/demo
+
+.PHONY: setup demo test lint
+setup: $(VENV)/installed
+
+# `installed` is touched last: an installation that was interrupted is done again.
+$(VENV)/installed: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+demo: setup
+	$(BIN)/python -m tools.samples $(DEMO)/samples
+	$(BIN)/python train.py --data $(DEMO)/samples --arch tiny --size 128 --epochs 12 --lr 3e-3 --out $(DEMO)/tiny --overwrite
+	$(BIN)/python eval.py --models $(DEMO)/tiny/best.safetensors --data $(DEMO)/samples --out $(DEMO)/evaluation --overwrite
+	$(BIN)/python predict.py $(DEMO)/samples/Test/Real $(DEMO)/samples/Test/Fake --model $(DEMO)/tiny/best.safetensors | head -n 6
+	@echo "This was a demonstration: the network has seen a few photos and our own manipulations of them. It is no detector."
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .

@@ -1,0 +1,1 @@
+"""How good a detector is: one scoring loop, pure metrics, plots and tables."""

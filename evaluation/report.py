@@ -1,0 +1,64 @@
+"""Tables from rows: for a terminal, for Markdown, for programs. Knows no network."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from dataset import Index
+from detector.calibration import Calibration
+from names import CLASSES
+
+PREDICTION_COLUMNS = ("path", "label", "source", "logit_real", "logit_fake", "score", "verdict")
+
+
+def predictions_csv(index: Index, logits: np.ndarray, calibration: Calibration) -> str:
+    """One line an image, paths relative to the data folder: everything later analysis needs, without the network."""
+    rows = (
+        {
+            "path": sample.path.relative_to(index.root).as_posix().encode("utf-8", "backslashreplace").decode(),
+            "label": CLASSES[sample.label],
+            "source": sample.source,
+            "logit_real": real,
+            "logit_fake": fake,
+            "score": score,
+            "verdict": calibration.verdict(score),
+        }
+        for sample, (real, fake), score in zip(
+            index.samples, logits.tolist(), calibration.scores(logits).tolist(), strict=True
+        )
+    )
+    return to_csv(list(rows), PREDICTION_COLUMNS)
+
+
+def to_csv(rows: Sequence[dict], columns: Sequence[str]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows({column: "" if row.get(column) is None else row[column] for column in columns} for row in rows)
+    return text.getvalue()
+
+
+def to_text(rows: Sequence[dict], columns: dict[str, str]) -> str:
+    """Aligned columns; `columns` maps a row's key to its heading."""
+    cells = [list(columns.values()), *([_cell(row.get(key)) for key in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
+
+
+def to_markdown(rows: Sequence[dict], columns: dict[str, str]) -> str:
+    lines = [
+        list(columns.values()),
+        ["---"] * len(columns),
+        *([_cell(row.get(key)) for key in columns] for row in rows),
+    ]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _cell(value) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

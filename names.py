@@ -1,0 +1,8 @@
+"""The names that every part agrees on, said once. No torch is needed to know them."""
+
+CLASSES = ("Real", "Fake")  # a label is an index into this; a score is P(fake), from 0 to 1
+REAL, FAKE = 0, 1
+UNSURE = "Unsure"  # a verdict is one of CLASSES, or this
+
+# What --arch takes. The networks are model.MODELS, which has these rows and no others (a test compares them).
+ARCHITECTURES = ("resnet50", "efficientnet_b0", "tf_efficientnet_lite0", "tf_efficientnet_lite2", "tiny")

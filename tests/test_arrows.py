@@ -1,0 +1,77 @@
+"""Which module may import which (docs/design.md), and what a process has loaded when it judges nothing yet."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# Each room may import the rooms before it, and itself. The last ones import no other of the last ones.
+ORDER = ["names", "imaging", "model", "dataset", "detector", "evaluation", "training"]
+LAST = {"train", "eval", "predict", "tools"}
+ALLOWED = {room: set(ORDER[: place + 1]) for place, room in enumerate(ORDER)} | {room: {*ORDER, room} for room in LAST}
+ALLOWED["imaging"] -= {"model"}
+ALLOWED["model"] -= {"imaging"}
+ALLOWED["detector"] -= {"dataset"}  # a detector judges images; it knows no labelled folders
+FILES = [
+    path
+    for path in ROOT.rglob("*.py")
+    if not {".venv", "tests", "node_modules"} & set(path.relative_to(ROOT).parts)
+    and path.relative_to(ROOT).parts[0] != "deepfake-app"
+]
+
+
+def imported(path: Path) -> set[str]:
+    """First names of all modules that a file imports, at its top or inside a function."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_only_what_stands_before(path):
+    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    assert room in ALLOWED, f"{room} has no place in the order of rooms"
+    assert imported(path) & set(ALLOWED) <= ALLOWED[room]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_each_job_has_one_place(path):
+    """No torch in imaging; torch.load in the checkpoint's reader alone; images are opened by the door alone."""
+    name, text = str(path.relative_to(ROOT)), path.read_text()
+    if name.startswith("imaging/"):
+        assert not imported(path) & {"torch", "torchvision", "timm"}
+    if name not in ("detector/checkpoint.py", "training/resume.py"):
+        assert not re.search(r"\btorch\.load\(", text)
+    if name not in ("imaging/door.py", "tools/samples.py"):
+        assert "Image.open(" not in text
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import imaging.door, imaging.preprocess", {"torch", "torchvision", "timm"}),
+        ("import detector, detector.checkpoint, predict", {"torch", "torchvision", "timm", "sklearn", "matplotlib"}),
+        ("import detector.backend_torch", {"timm", "sklearn", "matplotlib", "seaborn"}),
+    ],
+)
+def test_modules_loaded(code, absent):
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert not absent & set(done.stdout.split())
+
+
+def test_entry_files_have_a_main_guard():
+    """Spawned workers import the main file again."""
+    for name in ("train.py", "eval.py", "predict.py", "tools/samples.py"):
+        assert 'if __name__ == "__main__":' in (ROOT / name).read_text(), name

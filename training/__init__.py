@@ -1,0 +1,1 @@
+"""How a detector comes to be: recipes as data, augmentation, the step and the epoch."""
