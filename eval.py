@@ -146,7 +146,8 @@ def evaluate_and_visualize(
     if seen:
         say(f"{name}: these are the images of its {seen}; its numbers here flatter it")
     write_atomically(folder / "predictions.csv", report.predictions_csv(index, logits, calibration).encode())
-    plots.confusion_matrix(counts, folder / "confusion_matrix.png", title=f"{name} on {index.root} (n = {len(labels)})")
+    shown = "/".join(index.root.resolve().parts[-2:])
+    plots.confusion_matrix(counts, folder / "confusion_matrix.png", title=f"{name} on {shown} (n = {len(labels)})")
     facts = {
         "model": {"name": name, "file": str(detector.path), "sha256": detector.sha256, "arch": detector.metadata.arch},
         "data": {"folder": str(index.root), "digest": index.digest, "seen_in_training": seen},

@@ -98,7 +98,11 @@ MODELS: dict[str, Architecture] = {
 
 def create_model(name: str, outputs: int = len(CLASSES)) -> nn.Module:
     """A freshly initialised network, (n, 3, h, w) float32 -> (n, outputs) logits. Raises NetworkError."""
-    return architecture(name).build(outputs)
+    row = architecture(name)
+    network = row.build(outputs)
+    # The EfficientNets draw their last layer for many classes: with two, the first loss would be 3 instead of 0.7.
+    network.get_submodule(row.head).reset_parameters()
+    return network
 
 
 def architecture(name: str) -> Architecture:

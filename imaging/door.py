@@ -149,9 +149,8 @@ def read_bytes(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> bytes:
     """Read a file of at most `max_bytes`, or raise ImageError. Pipes and devices are read to the limit only."""
     try:
         with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size > max_bytes:
-                raise _too_large(max_bytes)
-            return file.read(max_bytes + 1)
+            fits = os.fstat(file.fileno()).st_size <= max_bytes
+            data = file.read(max_bytes + 1) if fits else b""
     except FileNotFoundError:
         raise ImageError("no-such-file", "no such file") from None
     except PermissionError:
@@ -161,6 +160,9 @@ def read_bytes(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError("unreadable-file", f"cannot be read ({reason})") from None
+    if not fits or len(data) > max_bytes:
+        raise _too_large(max_bytes)
+    return data
 
 
 def list_images(folder: str | os.PathLike) -> list[Path]:
