@@ -24,7 +24,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from imaging.door import DOOR_VERSION, EXTENSIONS, ImageError, Picture, list_images, open_image, read_bytes
+from imaging.door import DOOR_VERSION, ImageError, Picture, list_files, list_images, open_image, read_bytes
 from names import CLASSES, FAKE, REAL
 
 SPLIT_NAMES = {
@@ -156,7 +156,7 @@ def index_folder(root: str | os.PathLike, *, strict: bool = False) -> Index:
     for label, folder in enumerate(_class_folders(root)):
         images = list_images(folder)
         files += [Sample(path, label, _source(path, folder)) for path in images]
-        passed_over += _other_files(folder)
+        passed_over += len(list_files(folder)) - len(images)
     facts = _look_at([sample.path for sample in files], root)
     good = [(sample, content) for sample, (content, error) in zip(files, facts, strict=True) if error is None]
     left_out = [(s.path, error) for s, (_, error) in zip(files, facts, strict=True) if error is not None]
@@ -292,14 +292,6 @@ def _class_folders(root: Path) -> list[Path]:
 def _source(path: Path, class_folder: Path) -> str:
     parts = path.relative_to(class_folder).parts
     return parts[0] if len(parts) > 1 else ""
-
-
-def _other_files(folder: Path) -> int:
-    return sum(
-        Path(name).suffix.lower() not in EXTENSIONS
-        for _, _, files in os.walk(folder, followlinks=True)
-        for name in files
-    )
 
 
 def _look_at(paths: list[Path], root: Path) -> list[tuple[str, str | None]]:

@@ -161,7 +161,7 @@ def load_backbone(network: nn.Module, weights: dict[str, torch.Tensor], name: st
 
 
 def first_mismatch(own: dict, given: dict) -> str | None:
-    """The first difference between two sets of named tensors (anything with a shape), in words; None if they fit."""
+    """The first difference between two sets of named tensors, in words; None if they fit."""
     for key, tensor in own.items():
         if key not in given:
             if not key.endswith("num_batches_tracked"):  # a counter that no forward pass reads
@@ -171,6 +171,8 @@ def first_mismatch(own: dict, given: dict) -> str | None:
             if theirs[1:] == ours[1:] and theirs and ours:
                 theirs, ours = theirs[:1], ours[:1]
             return f"{key} {_by(theirs)}≠{_by(ours)}"
+        elif given[key].is_floating_point() != tensor.is_floating_point() or given[key].is_complex():
+            return f"{key} {given[key].dtype}≠{tensor.dtype}"
     extra = next((key for key in given if key not in own), None)
     return None if extra is None else f"{extra} unexpected"
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FORMAT = "deepfake-detector"
 FORMAT_VERSION = 1
+MAX_NUMBERS = 500_000_000  # twenty times the largest network here
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
@@ -72,7 +73,7 @@ class Metadata:
             fields = json.loads(text)
             version = fields["format_version"]
             if version != FORMAT_VERSION:
-                raise ModelError(f"made for format version {version}; this program reads version {FORMAT_VERSION}")
+                raise ModelError(f"made for format version {version!r}; this program reads version {FORMAT_VERSION}")
             if tuple(fields["classes"]) != CLASSES:
                 raise ModelError(f"its classes are {fields['classes']}; this program judges {list(CLASSES)}")
             return cls(
@@ -83,7 +84,7 @@ class Metadata:
             )
         except ModelError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ModelError(f"its metadata cannot be read ({type(error).__name__}: {error})") from error
 
 
@@ -134,26 +135,36 @@ def read_weights(path: str | os.PathLike) -> "dict[str, torch.Tensor]":
     kind = _kind(path)
     tensors = _read_safetensors(path) if kind == "safetensors" else _state_dict(_read_pickle(path, kind))
     weights = {_plain_name(name): tensor for name, tensor in tensors.items()}
+    if sum(tensor.numel() for tensor in weights.values()) > MAX_NUMBERS:
+        raise ModelError(f"holds more than {MAX_NUMBERS:,} numbers")  # a few bytes can claim to be many, with stride 0
     for name, tensor in weights.items():
         if tensor.is_floating_point():
-            weights[name] = tensor.float()
-            if not weights[name].isfinite().all():
-                raise ModelError(f"the weights contain NaN or infinity ({name})")
+            weights[name] = _as_float32(name, tensor)
     return weights
+
+
+def _as_float32(name: str, tensor: "torch.Tensor") -> "torch.Tensor":
+    try:
+        tensor = tensor.float()
+    except RuntimeError as error:  # a type of four or six bits, for which torch knows no conversion
+        raise ModelError(f"its numbers are of an unsupported type ({name}: {tensor.dtype})") from error
+    if not tensor.isfinite().all():
+        raise ModelError(f"the weights contain NaN or infinity ({name})")
+    return tensor
 
 
 def _kind(path: str | os.PathLike) -> str:
     """safetensors, zip or pickle, by content; the name decides only what a damaged file is called."""
     path = Path(path)
     try:
-        if path.is_dir():
-            raise ModelError("is a directory; give a model file")
         with path.open("rb") as file:
             head = file.read(16)
     except FileNotFoundError:
         raise ModelError("model file not found") from None
-    except OSError as error:
-        raise ModelError(f"the model file cannot be read ({error.strerror})") from None
+    except IsADirectoryError:
+        raise ModelError("is a directory; give a model file") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise ModelError(f"the model file cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if head.startswith(b"PK\3\4"):
         return "zip"
     if path.suffix.lower() == ".safetensors" or head[8:9] == b"{":
@@ -207,8 +218,8 @@ def _state_dict(loaded) -> "dict[str, torch.Tensor]":
 
 def _plain_name(name: str) -> str:
     """Without what DistributedDataParallel and torch.compile put before every name."""
-    for prefix in ("module.", "_orig_mod."):
-        name = name.removeprefix(prefix)
+    while name.startswith(("module.", "_orig_mod.")):
+        name = name.partition(".")[2]
     return name
 
 
@@ -261,7 +272,7 @@ def _check_pickle(path, kind: str) -> None:
         named = _names_in_zip(path) if kind == "zip" else _names_in_pickles(path)
     except ModelError:  # a ValueError too, and the better answer
         raise
-    except (ValueError, EOFError, OSError, LookupError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (ValueError, EOFError, OSError, LookupError, ArithmeticError, RuntimeError, zipfile.BadZipFile) as error:
         raise _not_weights() from error
     refused = [pair for pair in named if not _is_plain(*pair)]
     code = [pair for pair in refused if not _is_data(*pair)]

@@ -28,12 +28,14 @@ MAX_BYTES = 10 * 2**20
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 32  # pixels
 MAX_ASPECT = 20  # long side / short side
-MAX_JPEG_SCANS = 100  # an ordinary progressive JPEG has about ten; each costs a pass over all pixels
+MAX_JPEG_SCANS = 100
+MAX_SCANNED_PIXELS = 1_000_000_000  # pixels times scans of a JPEG; decoding them takes about a second
 MAX_GIF_FRAMES = 10_000  # counting more would take seconds
 MAX_TIFF_PAGES = 1_000
 
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".mpo"))
 ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
+ON_WHITE = "transparent parts are shown on white"
 _PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # Pillow finds an MPO in a JPEG by itself
 
 # Pillow refuses at twice this number, inside its plug-ins too, where only a header has been read.
@@ -128,11 +130,12 @@ def open_image(source: bytes | str | os.PathLike, *, max_bytes: int = MAX_BYTES)
     try:
         with Image.open(io.BytesIO(data), formats=(kind,)) as opened:
             _check_shape(*opened.size)
+            _check_scans(opened, data)
             notes = [*_frame_notes(opened, data), *_depth_notes(opened, kind, data)]
             opened.load()
             upright = _upright(opened)
             image, more = _to_rgb(upright)
-            image.info = {}  # EXIF, GPS and text stay behind
+            image.info = {}
             return Picture(image, opened.format, (*notes, *more))
     except Image.DecompressionBombError as error:
         raise _too_many_pixels() from error
@@ -148,7 +151,7 @@ def open_image(source: bytes | str | os.PathLike, *, max_bytes: int = MAX_BYTES)
 def read_bytes(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> bytes:
     """Read a file of at most `max_bytes`, or raise ImageError. Pipes and devices are read to the limit only."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_without_waiting) as file:
             fits = os.fstat(file.fileno()).st_size <= max_bytes
             data = file.read(max_bytes + 1) if fits else b""
     except FileNotFoundError:
@@ -165,14 +168,29 @@ def read_bytes(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> bytes:
     return data
 
 
+def _open_without_waiting(path, flags: int) -> int:
+    """A named pipe that nobody writes to is empty; opening it the usual way would wait for ever."""
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    os.set_blocking(handle, True)
+    return handle
+
+
 def list_images(folder: str | os.PathLike) -> list[Path]:
-    """Every image file below `folder` by its extension (any case), sorted. Hidden files and folders are passed over."""
-    found = []
+    """Every image file below `folder`, by its extension in any case, sorted."""
+    return [path for path in list_files(folder) if path.suffix.lower() in EXTENSIONS]
+
+
+def list_files(folder: str | os.PathLike) -> list[Path]:
+    """Every file below `folder`, sorted. Hidden ones are passed over; links are followed, each folder entered once."""
+    found, entered = [], set()
     for parent, folders, files in os.walk(folder, followlinks=True):
+        place = os.path.realpath(parent)
+        if place in entered:  # a link to a folder above
+            folders.clear()
+            continue
+        entered.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(parent, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS
-        ]
+        found += [path for name in files if not name.startswith(".") and (path := Path(parent, name)).is_file()]
     return sorted(found)
 
 
@@ -226,8 +244,6 @@ def _check_container(kind: str, data: bytes) -> None:
             raise _too_many_pixels()
         if len(data) < int.from_bytes(data[4:8], "little") + 8:
             raise _damaged()
-    elif kind == "JPEG" and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
-        raise ImageError("damaged-image", f"damaged: a JPEG of more than {MAX_JPEG_SCANS} scans")
 
 
 def _check_png(data: bytes) -> None:
@@ -272,6 +288,13 @@ def _check_shape(width: int, height: int) -> None:
         raise ImageError(
             "bad-aspect", f"too narrow: {width}x{height} pixels; one side may be at most {MAX_ASPECT} times the other"
         )
+
+
+def _check_scans(image: Image.Image, data: bytes) -> None:
+    """A progressive JPEG is decoded scan by scan: an ordinary one has about ten, a hostile one as many as fit."""
+    scans = data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 1
+    if scans > MAX_JPEG_SCANS or scans * image.width * image.height > MAX_SCANNED_PIXELS:
+        raise ImageError("damaged-image", f"damaged: a JPEG of {scans} scans")
 
 
 def _frame_notes(image: Image.Image, data: bytes) -> list[str]:
@@ -322,7 +345,9 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
     """Any mode Pillow decodes to, to RGB of 8 bits per channel, with notes on what that took."""
     if image.mode.startswith("I;16"):
         wide = np.asarray(image).astype(np.uint32)  # 0..65535
-        return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB"), []
+        grey, hidden = ((wide + 128) // 257).astype(np.uint8), wide == image.info.get("transparency", -1)
+        grey[hidden] = 255
+        return Image.fromarray(grey).convert("RGB"), [ON_WHITE] if hidden.any() else []
     if image.mode in ("F", "I"):
         raise ImageError("unsupported-mode", f"{image.mode} (32-bit) images are not supported; save it with 8 bits")
     if image.mode == "LAB":
@@ -330,7 +355,8 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
         return ImageCms.applyTransform(image, to_srgb), []
     if image.has_transparency_data:
         return _on_white(image)
-    return image if image.mode == "RGB" else image.convert("RGB"), []
+    # Of an RGB image a copy: it leaves the plug-in's object behind, which still holds EXIF, GPS and text.
+    return image.copy() if image.mode == "RGB" else image.convert("RGB"), []
 
 
 def _on_white(image: Image.Image) -> tuple[Image.Image, list[str]]:
@@ -340,7 +366,7 @@ def _on_white(image: Image.Image) -> tuple[Image.Image, list[str]]:
         strip = image.crop((0, top, image.width, min(top + 512, image.height))).convert("RGBA")
         opaque &= strip.getchannel("A").getextrema()[0] == 255
         shown.paste(strip, (0, top), strip)
-    return shown, [] if opaque else ["transparent parts are shown on white"]
+    return shown, [] if opaque else [ON_WHITE]
 
 
 def _unsupported(kind: str | None) -> ImageError:

@@ -42,8 +42,10 @@ class Preprocess:
             raise ValueError(f"fit is {self.fit!r}; choose from {', '.join(FITS)}")
         if self.interpolation not in _RESAMPLING:
             raise ValueError(f"interpolation is {self.interpolation!r}; choose from {', '.join(_RESAMPLING)}")
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(0 < value < 10 for value in self.std):
-            raise ValueError("mean and std must be three numbers each, std above 0")
+        if len(self.mean) != 3 or not all(abs(value) < 10 for value in self.mean):
+            raise ValueError(f"mean is {self.mean}; it must be three numbers")
+        if len(self.std) != 3 or not all(0 < value < 10 for value in self.std):
+            raise ValueError(f"std is {self.std}; it must be three numbers above 0")
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         """An upright RGB image to a (3, size, size) float32 array, normalised."""
@@ -84,9 +86,9 @@ class Preprocess:
 
     def notes(self, width: int, height: int) -> tuple[str, ...]:
         """What a reader of the verdict should know about how an image of this size was looked at."""
-        seen = min(1.0, self.size**2 / (width * height)) if self.fit == "crop" else 1.0
-        if min(width, height) >= self.size and seen < 0.5:
-            return (f"only the central {self.size}x{self.size} of {width}x{height} pixels were looked at",)
+        side = min(self.size, width, height)  # of the part that is seen, before a small image is enlarged
+        if self.fit == "crop" and side**2 < 0.5 * width * height:
+            return (f"only the central {side}x{side} of {width}x{height} pixels were looked at",)
         return ()
 
     def to_dict(self) -> dict:
