@@ -55,7 +55,8 @@ class Architecture:
     """One row of MODELS."""
 
     build: Callable[[int], nn.Module]  # number of outputs -> the network, freshly initialised
-    head: str  # name of the last linear layer
+    head: str  # name of the last linear layer; before it the feature map is averaged over its places, in every row
+    features: Callable[[nn.Module, torch.Tensor], torch.Tensor]  # network, images -> that feature map (n, c, h', w')
     mean: tuple[float, float, float] = IMAGENET_MEAN  # what the published weights were trained with
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: str = "bilinear"
@@ -67,17 +68,20 @@ MODELS: dict[str, Architecture] = {
     "resnet50": Architecture(
         build=lambda outputs: torchvision.models.resnet50(num_classes=outputs),
         head="fc",
+        features=lambda network, images: nn.Sequential(*list(network.children())[:-2])(images),
         imagenet="ResNet50_Weights.IMAGENET1K_V2",
     ),
     "efficientnet_b0": Architecture(
         build=lambda outputs: torchvision.models.efficientnet_b0(num_classes=outputs),
         head="classifier.1",
+        features=lambda network, images: network.features(images),
         interpolation="bicubic",
         imagenet="EfficientNet_B0_Weights.IMAGENET1K_V1",
     ),
     "tf_efficientnet_lite0": Architecture(
         build=_timm("tf_efficientnet_lite0"),
         head="classifier",
+        features=lambda network, images: network.forward_features(images),
         mean=HALF,
         std=HALF,
         interpolation="bicubic",
@@ -86,13 +90,21 @@ MODELS: dict[str, Architecture] = {
     "tf_efficientnet_lite2": Architecture(
         build=_timm("tf_efficientnet_lite2"),
         head="classifier",
+        features=lambda network, images: network.forward_features(images),
         mean=HALF,
         std=HALF,
         interpolation="bicubic",
         size=260,
         imagenet="timm/tf_efficientnet_lite2.in1k",
     ),
-    "tiny": Architecture(build=Tiny, head="classifier", mean=HALF, std=HALF, size=64),
+    "tiny": Architecture(
+        build=Tiny,
+        head="classifier",
+        features=lambda network, images: network.features(images),
+        mean=HALF,
+        std=HALF,
+        size=64,
+    ),
 }
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.checkpoint import Metadata, ModelError, find_models, read_metadata
+from detector.checkpoint import Metadata, ModelError, find_models, kind_of_file, read_metadata
 from imaging.door import Picture
 
 __all__ = ["Detector", "Metadata", "ModelError", "Verdict", "find_models", "load"]
@@ -67,14 +67,24 @@ class Detector:
         return logits
 
 
-def load(path: str | os.PathLike, *, arch: str | None = None, device: str = "auto") -> Detector:
-    """The detector in a model file.
+def load(
+    path: str | os.PathLike, *, arch: str | None = None, device: str = "auto", threads: int | None = None
+) -> Detector:
+    """The detector in a model file. An .onnx file needs no torch.
 
     arch: for plain weights, the architecture they must be of (recognised by default).
     device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1" ...
+    threads: of one judgement with ONNX Runtime (default: all cores).
     Raises ModelError, without running anything that the file may contain.
     """
     metadata = read_metadata(path)
+    if kind_of_file(path) == "onnx":
+        from detector import backend_onnx
+
+        if arch not in (None, metadata.arch):
+            raise ModelError(f"the file holds {metadata.arch}, not {arch}")
+        backend = backend_onnx.OnnxBackend(path, threads=threads or os.cpu_count() or 1, device=device)
+        return Detector(backend, metadata, path)
     from detector import backend_torch  # here: it imports torch, and a file refused above must not cost that
 
     backend, metadata = backend_torch.load(path, metadata, arch=arch, device=backend_torch.pick_device(device))

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from safetensors import SafetensorError, safe_open
 
 from detector.calibration import Calibration
+from detector.onnx_file import read_onnx_metadata
 from imaging.preprocess import Preprocess
 from names import CLASSES
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 FORMAT = "deepfake-detector"
 FORMAT_VERSION = 1
 MAX_NUMBERS = 500_000_000  # twenty times the largest network here
-SUFFIXES = (".safetensors", ".pth", ".pt")
+SUFFIXES = (".safetensors", ".onnx", ".pth", ".pt")
 
 
 class ModelError(ValueError):
@@ -123,16 +124,34 @@ def find_models(folder: str | os.PathLike) -> list[Path]:
 
 def read_metadata(path: str | os.PathLike) -> Metadata | None:
     """A checkpoint's metadata; None where the file holds plain weights. Imports no torch. Raises ModelError."""
-    if _kind(path) != "safetensors":
+    kind = kind_of_file(path)
+    if kind == "onnx":
+        header = _onnx_header(path)
+    elif kind == "safetensors":
+        with _safetensors_errors(), safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+    else:
         return None
-    with _safetensors_errors(), safe_open(path, framework="numpy") as file:
-        header = file.metadata() or {}
     return Metadata.from_json(header[FORMAT]) if FORMAT in header else None
+
+
+def _onnx_header(path: str | os.PathLike) -> dict[str, str]:
+    try:
+        header, external = read_onnx_metadata(path)
+    except (OSError, ValueError, LookupError) as error:
+        raise ModelError("damaged ONNX file") from error
+    if external:
+        raise ModelError("an ONNX file whose weights lie in other files is not supported; export it as one file")
+    if FORMAT not in header:
+        raise ModelError("an ONNX file without our metadata; make one with python -m tools.export")
+    return header
 
 
 def read_weights(path: str | os.PathLike) -> "dict[str, torch.Tensor]":
     """The named tensors of a model file, floating point ones as float32, on the CPU. Raises ModelError."""
-    kind = _kind(path)
+    kind = kind_of_file(path)
+    if kind == "onnx":
+        raise ModelError("an ONNX file holds no weights to train or load with PyTorch; give the .safetensors file")
     tensors = _read_safetensors(path) if kind == "safetensors" else _state_dict(_read_pickle(path, kind))
     weights = {_plain_name(name): tensor for name, tensor in tensors.items()}
     if sum(tensor.numel() for tensor in weights.values()) > MAX_NUMBERS:
@@ -153,8 +172,8 @@ def _as_float32(name: str, tensor: "torch.Tensor") -> "torch.Tensor":
     return tensor
 
 
-def _kind(path: str | os.PathLike) -> str:
-    """safetensors, zip or pickle, by content; the name decides only what a damaged file is called."""
+def kind_of_file(path: str | os.PathLike) -> str:
+    """onnx, safetensors, zip or pickle, by content; the name decides only what a damaged file is called."""
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -169,6 +188,8 @@ def _kind(path: str | os.PathLike) -> str:
         return "zip"
     if path.suffix.lower() == ".safetensors" or head[8:9] == b"{":
         return "safetensors"
+    if path.suffix.lower() == ".onnx" or head[:1] == b"\x08":  # the first field, ir_version, of every ONNX file
+        return "onnx"
     return "pickle"
 
 

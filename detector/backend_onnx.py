@@ -1,0 +1,49 @@
+"""Run an exported detector with ONNX Runtime. No torch is imported on this way."""
+
+import os
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+from detector.checkpoint import ModelError
+
+# What ONNX Runtime raises on a file it cannot run; they share no base but Exception.
+_ERRORS = (
+    states.Fail, states.InvalidArgument, states.InvalidProtobuf, states.InvalidGraph, states.NoModel,
+    states.NotImplemented, states.RuntimeException, states.EPFail, RuntimeError, ValueError,
+)  # fmt: skip
+
+
+class OnnxBackend:
+    """An .onnx file as a function from images to logits. Safe to call from several threads at once.
+
+    threads: of one call. One is best where several images are judged at once, all cores where one is.
+    device: "auto" (CUDA where ONNX Runtime has it), "cpu" or "cuda".
+    """
+
+    def __init__(self, path: str | os.PathLike, *, threads: int, device: str = "auto"):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 4  # what it logs, it also raises
+        cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+        if device.startswith("cuda") and not cuda:
+            raise ModelError("no CUDA device is available to ONNX Runtime; use --device cpu")
+        providers = ["CUDAExecutionProvider"] if cuda and device != "cpu" else []
+        try:
+            self.session = onnxruntime.InferenceSession(path, options, providers=[*providers, "CPUExecutionProvider"])
+        except _ERRORS as error:
+            raise ModelError("damaged ONNX file, or one that this ONNX Runtime cannot run") from error
+        if "logits" not in {output.name for output in self.session.get_outputs()}:
+            raise ModelError("an ONNX file without the output `logits`; export it with python -m tools.export")
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """(n, 3, h, w) float32 to (n, 2) float32 logits."""
+        return self.run(["logits"], batch)[0]
+
+    def run(self, outputs: list[str], batch: np.ndarray) -> list[np.ndarray]:
+        """The outputs named: logits (n, 2), features (n, c, h, w), head_weight (2, c), head_bias (2,)."""
+        try:
+            return self.session.run(outputs, {"images": np.asarray(batch, np.float32)})
+        except _ERRORS as error:
+            raise ModelError(f"the model could not judge this image ({str(error).splitlines()[0]})") from error

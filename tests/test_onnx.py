@@ -1,0 +1,146 @@
+"""An exported detector says what the checkpoint says, without torch; bad .onnx files get a sentence."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from conftest import ROOT, make_image
+
+import model
+import predict
+from detector import ModelError, load
+from detector.checkpoint import FORMAT, Metadata, read_metadata, read_weights, save_checkpoint
+from imaging.preprocess import Preprocess
+from names import ARCHITECTURES
+from tools import export
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
+    assert export.main([str(trained / "best.safetensors"), "--out", str(out)]) == 0
+    return out
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_each_architecture_agrees(name, tmp_path, monkeypatch, capsys):
+    torch.manual_seed(1)
+    network, row = model.create_model(name), model.architecture(name)
+    with torch.no_grad():  # statistics as after training: without them every logit of a fresh network is the same
+        network.train()(torch.randn(4, 3, 64, 64))
+    path, out = tmp_path / "x.safetensors", tmp_path / "x.onnx"
+    save_checkpoint(path, network.state_dict(), Metadata(name, Preprocess(96, "crop", row.mean, row.std)))
+    monkeypatch.setattr(export, "IMAGES", 12)
+    assert export.main([str(path)]) == 0
+    assert "over 12 images" in capsys.readouterr().out
+    assert read_metadata(out) == read_metadata(path)
+    one, other = load(path, device="cpu"), load(out)
+    images = np.random.default_rng(0).normal(size=(3, 3, 96, 96)).astype(np.float32)
+    assert one.scores(images) == pytest.approx(other.scores(images), abs=1e-4)
+    assert np.ptp(one.logits(images)[:, 0]) > 0  # the agreement is not that of a constant
+    logits, features, weight, bias = other.backend.run(["logits", "features", "head_weight", "head_bias"], images)
+    assert features.mean((2, 3)) @ weight.T + bias == pytest.approx(logits, rel=1e-3, abs=1e-3)
+    assert np.array_equal(weight, read_weights(path)[f"{row.head}.weight"].numpy())
+
+
+def test_judging_imports_no_torch(exported, tmp_path):
+    make_image(True, 1).save(tmp_path / "photo.png")
+    code = "import predict, sys; s = predict.main(sys.argv[1:]); print(s, *sys.modules)"
+    command = [sys.executable, "-c", code, str(tmp_path / "photo.png"), "--model", str(exported), "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    answer, modules = done.stdout.splitlines()
+    assert "score" in json.loads(answer)
+    assert modules.startswith("0 ") and "onnxruntime" in modules.split()
+    assert not {"torch", "torchvision", "timm", "onnx", "sklearn", "matplotlib"} & set(modules.split())
+
+
+def test_predict_gives_one_score_through_both_files(exported, trained, small_set, capsys):
+    answers = []
+    for path in (exported, trained / "best.safetensors"):
+        assert predict.main([str(small_set / "Test"), "--model", str(path), "--json"]) == 0
+        answers.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+    assert [a["file"] for a in answers[0]] == [a["file"] for a in answers[1]]
+    assert [a["score"] for a in answers[0]] == pytest.approx([a["score"] for a in answers[1]], abs=1e-4)
+
+
+def test_a_difference_is_not_kept(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    monkeypatch.setattr(export, "IMAGES", 3)
+    assert export.main([str(trained / "best.safetensors"), "--out", str(tmp_path / "x.onnx")]) == 1
+    assert "the scores differ" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def rewritten(change):
+    def write(exported, path):
+        proto = onnx.load(exported)
+        change(proto)
+        path.write_bytes(proto.SerializeToString())
+
+    return write
+
+
+def _external(proto):
+    tensor = max(proto.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../../../etc/passwd"
+
+
+def _newer(proto):
+    proto.metadata_props[0].value = proto.metadata_props[0].value.replace('"format_version": 1', '"format_version": 2')
+
+
+BAD = {
+    "other-version": (rewritten(_newer), "made for format version 2; this program reads version 1"),
+    "no-metadata": (rewritten(lambda proto: proto.ClearField("metadata_props")), "without our metadata"),
+    "other-metadata": (rewritten(lambda proto: setattr(proto.metadata_props[0], "key", "x")), "without our metadata"),
+    "external": (rewritten(_external), "whose weights lie in other files"),
+    "bad-metadata": (
+        rewritten(lambda proto: setattr(proto.metadata_props[0], "value", "{}")),
+        "metadata cannot be read",
+    ),
+    "no-logits": (rewritten(lambda proto: setattr(proto.graph.output[0], "name", "x")), "ONNX"),
+    "cut": (lambda good, path: path.write_bytes(good.read_bytes()[:-5000]), "damaged ONNX file"),
+    "cut-early": (lambda good, path: path.write_bytes(good.read_bytes()[:100]), "damaged ONNX file"),
+    "empty": (lambda good, path: path.write_bytes(b""), "damaged ONNX file"),
+    "text": (lambda good, path: path.write_bytes(b"no model at all"), "damaged ONNX file"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files(exported, tmp_path, name, capsys):
+    write, says = BAD[name]
+    path = tmp_path / "x.onnx"
+    write(exported, path)
+    make_image(True, 1).save(tmp_path / "photo.png")
+    assert predict.main([str(tmp_path / "photo.png"), "--model", str(path)]) == 3
+    said = capsys.readouterr().err
+    assert says in said and len(said.splitlines()) == 1
+
+
+def test_random_damage_is_a_model_error_or_a_model(exported, tmp_path):
+    data, draw = exported.read_bytes(), np.random.default_rng(0)
+    image = np.zeros((1, 3, 48, 48), np.float32)
+    for _ in range(60):
+        broken = bytearray(data)
+        for at in draw.integers(0, len(data) if draw.random() < 0.5 else 3000, 8):
+            broken[at] = draw.integers(256)
+        (tmp_path / "x.onnx").write_bytes(broken)
+        try:
+            assert load(tmp_path / "x.onnx").scores(image).shape == (1,)
+        except ModelError as error:
+            assert str(error)
+
+
+def test_an_onnx_file_is_no_start_for_training(exported):
+    with pytest.raises(ModelError, match="no weights to train"):
+        read_weights(exported)
+
+
+def test_the_metadata_key_is_the_same_in_both_formats(exported):
+    assert [entry.key for entry in onnx.load(exported).metadata_props] == [FORMAT]

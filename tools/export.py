@@ -1,0 +1,132 @@
+"""Export a detector to ONNX, for judging without torch.
+
+    python -m tools.export results/run/best.safetensors
+    python -m tools.export results/run/best.safetensors --out detector.onnx --images data/Validation
+
+The file carries the same metadata as the checkpoint. Its outputs are `logits`, the last feature map `features`, and
+`head_weight` and `head_bias`, from which a heat map can be drawn without torch. Before it is kept, 200 images are
+judged both ways: those of --images, or generated ones.
+
+Exit status: 0 exported; 1 the two ways disagree, or the file cannot be written; 2 usage; 3 the model cannot be used.
+"""
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+import model
+from detector import Detector, ModelError, load
+from detector.backend_onnx import OnnxBackend
+from detector.checkpoint import FORMAT, write_atomically
+from imaging.door import ImageError, list_images, open_image
+from imaging.preprocess import Preprocess
+
+IMAGES = 200
+TOLERANCE = 1e-4  # of a score
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    out = Path(args.out or Path(args.model).with_suffix(".onnx"))
+    try:
+        detector = load(args.model, arch=args.arch, device="cpu")
+        if isinstance(detector.backend, OnnxBackend):
+            raise ModelError("is an ONNX file already")
+        write_atomically(out, to_onnx(detector))
+        worst, count = largest_difference(detector, load(out, device="cpu"), args.images)
+    except ModelError as error:
+        return fail(3, f"{args.model}: {error}")
+    except ImageError as error:
+        return fail(1, f"an image of {args.images}: {error}")
+    except OSError as error:
+        return fail(1, f"{error.filename or out}: {error.strerror or error}")
+    if count == 0:
+        return fail(1, f"no images in {args.images}")
+    if not worst <= TOLERANCE:
+        out.unlink()
+        return fail(1, f"the scores differ by up to {worst:.2g} over {count} images; nothing was kept")
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; over {count} images the scores differ by at most {worst:.1e}")
+    return 0
+
+
+class Exported(nn.Module):
+    """A network whose feature map and head are outputs too. Every head here averages the map, then is linear."""
+
+    def __init__(self, network: nn.Module, row: model.Architecture):
+        super().__init__()
+        self.network, self.row = network, row
+        self.head = network.get_submodule(row.head)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        features = self.row.features(self.network, images)
+        return self.head(features.mean((2, 3))), features, self.head.weight.clone(), self.head.bias.clone()
+
+
+def to_onnx(detector: Detector) -> bytes:
+    """The bytes of an .onnx file for a detector that runs with torch."""
+    network = Exported(detector.backend.network.eval(), model.architecture(detector.metadata.arch)).eval()
+    size = detector.metadata.preprocess.size
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's, about itself
+        for name in ("torch.onnx", "onnx_ir", "onnxscript"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            network, (torch.zeros(2, 3, size, size),), dynamo=True, verbose=False, input_names=["images"],
+            output_names=["logits", "features", "head_weight", "head_bias"],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+        )  # fmt: skip
+    proto = program.model_proto
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = FORMAT, detector.metadata.to_json()
+    return proto.SerializeToString()
+
+
+def largest_difference(one: Detector, other: Detector, folder: str | None) -> tuple[float, int]:
+    """(largest difference of two detectors' scores, number of images)."""
+    preprocess, worst, count = one.metadata.preprocess, 0.0, 0
+    for prepared in prepared_images(preprocess, folder):
+        worst = max(worst, float(np.abs(one.scores(prepared) - other.scores(prepared)).max()))
+        count += len(prepared)
+    return worst, count
+
+
+def prepared_images(preprocess: Preprocess, folder: str | None) -> Iterator[np.ndarray]:
+    """IMAGES prepared images in batches of one: spread over a folder, or generated noise of every coarseness."""
+    if folder is None:
+        draw = np.random.default_rng(0)
+        for side in draw.integers(2, preprocess.size, IMAGES):
+            coarse = Image.fromarray(draw.integers(0, 256, (side, side, 3), dtype=np.uint8))
+            yield preprocess(coarse.resize((preprocess.size, preprocess.size)))[None]
+        return
+    paths = list_images(folder)
+    for path in paths[:: max(1, len(paths) // IMAGES)][:IMAGES]:
+        yield preprocess(open_image(path).image)[None]
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="checkpoint (.safetensors), or plain weights (.pth)")
+    add("--out", metavar="FILE", help="file to write (default: MODEL with .onnx)")
+    add("--images", metavar="FOLDER", help="images to compare the two ways on (default: generated ones)")
+    add("--arch", type=str.lower, choices=list(model.MODELS), help="what plain weights must be")
+    return parser.parse_args(argv)
+
+
+def fail(status: int, message: str) -> int:
+    print(f"export: error: {message}", file=sys.stderr, flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
