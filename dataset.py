@@ -25,6 +25,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from imaging.door import DOOR_VERSION, ImageError, Picture, list_files, list_images, open_image, read_bytes
+from imaging.faces import FINDER_VERSION, FaceFinder
+from imaging.preprocess import Box
 from names import CLASSES, FAKE, REAL
 
 SPLIT_NAMES = {
@@ -58,6 +60,7 @@ class Index:
     hashes: tuple[str, ...]  # SHA-256 of each sample's file
     left_out: tuple[tuple[Path, str], ...] = ()  # images that cannot be read, with the reason
     passed_over: int = 0  # files that are not named like images
+    faces: tuple[tuple[Box, ...], ...] | None = None  # of each sample, largest first; None: not searched
 
     @property
     def digest(self) -> str:
@@ -69,6 +72,16 @@ class Index:
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
     @property
+    def boxes(self) -> tuple[tuple[Box, ...], ...]:
+        """The faces of each sample; none where they were not searched."""
+        return self.faces if self.faces is not None else ((),) * len(self.samples)
+
+    @property
+    def faceless(self) -> list[Path]:
+        """The samples in which no face was found."""
+        return [sample.path for sample, boxes in zip(self.samples, self.boxes, strict=True) if not boxes]
+
+    @property
     def labels(self) -> np.ndarray:
         """(n,) int64."""
         return np.array([sample.label for sample in self.samples], np.int64)
@@ -76,7 +89,10 @@ class Index:
     def subset(self, chosen: Iterable[int]) -> "Index":
         chosen = list(chosen)
         return replace(
-            self, samples=tuple(self.samples[i] for i in chosen), hashes=tuple(self.hashes[i] for i in chosen)
+            self,
+            samples=tuple(self.samples[i] for i in chosen),
+            hashes=tuple(self.hashes[i] for i in chosen),
+            faces=None if self.faces is None else tuple(self.faces[i] for i in chosen),
         )
 
     def summary(self) -> str:
@@ -87,6 +103,8 @@ class Index:
             text += f"; {_count(len(self.left_out), 'image')} left out that cannot be read"
         if self.passed_over:
             text += f"; {_count(self.passed_over, 'other file')} passed over"
+        if self.faces is not None and self.faceless:
+            text += f"; no face found in {_count(len(self.faceless), 'image')}: there the whole picture counts"
         return text
 
 
@@ -167,6 +185,27 @@ def index_folder(root: str | os.PathLike, *, strict: bool = False) -> Index:
         if not (index.labels == label).any():
             raise DatasetError(f"no readable images in {_class_folders(root)[label]} ({name})")
     return index
+
+
+def with_faces(index: Index) -> Index:
+    """The index with the faces of every sample, found in parallel, once: they are kept beside the stored index."""
+    store = _store(index.root, f"faces-{DOOR_VERSION}-{FINDER_VERSION}")
+    known = _read_store(store)
+    missing = {content: s.path for s, content in zip(index.samples, index.hashes, strict=True) if content not in known}
+    if missing:
+        find = FaceFinder()
+
+        def boxes(path: Path) -> list[Box]:
+            return [face.box for face in find(open_image(path).image)[0]]
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = pool.map(boxes, missing.values())
+            shown = tqdm(
+                found, total=len(missing), desc=f"faces of {index.root}", unit="img", disable=None, leave=False
+            )
+            known |= dict(zip(missing, shown, strict=True))
+        _write_store(store, known)
+    return replace(index, faces=tuple(tuple(map(tuple, known[content])) for content in index.hashes))
 
 
 def list_left_out(left_out: Iterable[tuple[Path, str]], limit: int = 20) -> str:
@@ -296,8 +335,8 @@ def _source(path: Path, class_folder: Path) -> str:
 
 def _look_at(paths: list[Path], root: Path) -> list[tuple[str, str | None]]:
     """(SHA-256, None or why it cannot be read) for each path, from the stored index where the file is unchanged."""
-    store = _index_file(root)
-    known = _read_index(store)
+    store = _store(root, f"index-{DOOR_VERSION}")
+    known = _read_store(store)
     keys = [path.relative_to(root).as_posix() for path in paths]
     stamps = [_stamp(path) for path in paths]
     stale = [i for i, key in enumerate(keys) if known.get(key, [None])[0] != stamps[i] or stamps[i] is None]
@@ -307,7 +346,7 @@ def _look_at(paths: list[Path], root: Path) -> list[tuple[str, str | None]]:
             shown = tqdm(work, total=len(stale), desc=f"checking {root}", unit="img", disable=None, leave=False)
             for i, (content, error) in zip(stale, shown, strict=True):
                 known[keys[i]] = [stamps[i], content, error]
-        _write_index(store, {key: known[key] for key in sorted(set(keys))})
+        _write_store(store, {key: known[key] for key in sorted(set(keys))})
     return [(known[key][1], known[key][2]) for key in keys]
 
 
@@ -333,20 +372,21 @@ def _stamp(path: Path) -> str | None:
     return f"{facts.st_size}-{facts.st_mtime_ns}-{facts.st_mode}"
 
 
-def _index_file(root: Path) -> Path:
+def _store(root: Path, kind: str) -> Path:
+    """Where what was found out about a folder is kept."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     key = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    return cache / "deepfake-detector" / f"index-{DOOR_VERSION}-{key}.json"
+    return cache / "deepfake-detector" / f"{kind}-{key}.json"
 
 
-def _read_index(store: Path) -> dict[str, list]:
+def _read_store(store: Path) -> dict[str, list]:
     try:
         return json.loads(store.read_text())
     except (OSError, ValueError):  # none yet, or not whole: it is made again
         return {}
 
 
-def _write_index(store: Path, known: dict[str, list]) -> None:
+def _write_store(store: Path, known: dict[str, list]) -> None:
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
         partial = store.with_suffix(f".{os.getpid()}.partial")

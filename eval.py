@@ -124,6 +124,8 @@ def choose_images(data: Path, detectors: dict[str, Detector], *, strict: bool) -
     if seeds:
         index = dataset.split_flat(index, seeds.pop())["Test"]
         say(f"{data} was split for training; only the tenth left for Test is judged")
+    if any(detector.metadata.preprocess.frame == "face" for detector in detectors.values()):
+        index = dataset.with_faces(index)
     say(index.summary())
     if index.left_out:
         say(dataset.list_left_out(index.left_out))
@@ -143,6 +145,7 @@ def evaluate_and_visualize(
     accuracy_95 = metrics.proportion_interval(int(np.trace(counts)), len(labels))
     auc_95 = metrics.auc_interval(labels, scores)
     seen = seen_in_training(detector, index)
+    faceless = index.faceless if detector.metadata.preprocess.frame == "face" else []
     if seen:
         say(f"{name}: these are the images of its {seen}; its numbers here flatter it")
     write_atomically(folder / "predictions.csv", report.predictions_csv(index, logits, calibration).encode())
@@ -152,6 +155,7 @@ def evaluate_and_visualize(
         "model": {"name": name, "file": str(detector.path), "sha256": detector.sha256, "arch": detector.metadata.arch},
         "data": {"folder": str(index.root), "digest": index.digest, "seen_in_training": seen},
         "left_out": [[str(path), reason] for path, reason in index.left_out],
+        "without_face": [str(path) for path in faceless],  # there the whole picture was judged
         "threshold": calibration.threshold,
         "confusion_matrix": counts.tolist(),
         "metrics": numbers | {"accuracy_95": accuracy_95, "auc_95": auc_95},

@@ -1,11 +1,12 @@
 """Judge images with a trained detector.
 
     python predict.py photo.jpg --model results/run/best.safetensors
-    python predict.py folder/ more/photo.png --model best.safetensors --json > verdicts.jsonl
+    python predict.py folder/ more/photo.png --model best.onnx --json > verdicts.jsonl
+    python predict.py group.jpg --model best.onnx --annotate marked/
     curl -s https://example.org/photo.jpg | python predict.py - --model best.safetensors
 
 stdout carries the verdicts: a table, or with --json one JSON object a line. stderr carries the rest.
-A folder stands for every image below it, in sorted order.
+A folder stands for every image below it, in sorted order. An .onnx model (python -m tools.export) needs no torch.
 
 Exit status: 0 every input was judged; 1 at least one was not (the others were); 2 usage; 3 the model cannot be used;
 130 Ctrl-C.
@@ -16,10 +17,16 @@ import csv
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
+from threading import Lock
 from typing import TextIO
 
+from PIL import ImageDraw, ImageFont
 from tqdm import tqdm
 
 from detector import Detector, ModelError, Verdict, load
@@ -48,28 +55,83 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def judge_all(args: argparse.Namespace, table: TextIO) -> int:
-    """Judge each input in turn. The model is loaded at the first image that can be opened."""
+    """Judge each input in turn, and say so as soon as it is known."""
     inputs = list(expand(args.inputs))
-    write = JsonLines(args) if args.json else Table(len(inputs))
+    write, status = (JsonLines() if args.json else Table()), 0
     rows = csv.DictWriter(table, CSV_COLUMNS)
     rows.writeheader()
-    detector, status = None, 0
-    for name, source in progress(inputs):
-        try:
-            picture = read(source, max_bytes=int(args.max_mb * 2**20))
-        except ImageError as error:
-            status = fail(1, f"{shown(name)}: {error}")
-            write.failure(name, error)
-            rows.writerow({"file": shown(name), "error": error.detail})
+    if args.annotate:
+        os.makedirs(args.annotate, exist_ok=True)
+    judge = Judge(args, many=len(inputs) > 1)
+    for name, picture, verdict in progress(judge.in_order(inputs), len(inputs)):
+        if isinstance(verdict, ImageError):
+            status = fail(1, f"{shown(name)}: {verdict}")
+            write.failure(name, verdict)
+            rows.writerow({"file": shown(name), "error": verdict.detail})
             continue
-        if detector is None:
-            detector = load(args.model, arch=args.arch, device=args.device)
-            write.begin(detector)
-        verdict = detector.judge(picture)
-        write.verdict(name, picture, verdict, detector)
+        write.verdict(name, picture, verdict, judge.detector)
         notes = "; ".join(verdict.notes)
         rows.writerow({"file": shown(name), "verdict": verdict.verdict, "score": verdict.score, "notes": notes})
+        if args.annotate:
+            annotate(picture, verdict, Path(args.annotate), name)
     return status
+
+
+class Judge:
+    """Opens and judges images, several at once, in order. The model is loaded at the first image that can be opened.
+
+    ONNX Runtime judges as many images at once as there are cores, each on one thread; of a single image, all cores
+    take part. PyTorch spreads each image over the cores itself, so there one is judged while the next are decoded.
+    """
+
+    def __init__(self, args: argparse.Namespace, *, many: bool):
+        self.args, self.workers, self.detector = args, (os.cpu_count() or 1) if many else 1, None
+        self.loading, self.judging = Lock(), Lock()
+
+    def in_order(self, inputs: list) -> Iterator[tuple[str, Picture | None, Verdict | ImageError]]:
+        """(name, picture, verdict), or (name, None, error), for each input; a few are worked on ahead."""
+        pool, ahead = ThreadPoolExecutor(self.workers), deque()
+        try:
+            for name, source in inputs:
+                ahead.append((name, pool.submit(self.judge, source)))
+                if len(ahead) > 2 * self.workers:
+                    yield self.finished(*ahead.popleft())
+            while ahead:
+                yield self.finished(*ahead.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def finished(self, name: str, future: Future) -> tuple[str, Picture | None, Verdict | ImageError]:
+        try:
+            return name, *future.result()
+        except ImageError as error:
+            return name, None, error
+
+    def judge(self, source) -> tuple[Picture, Verdict]:
+        picture = read(source, max_bytes=int(self.args.max_mb * 2**20))
+        with self.loading:
+            if self.detector is None:
+                threads = None if self.workers == 1 else 1
+                self.detector = load(self.args.model, arch=self.args.arch, device=self.args.device, threads=threads)
+        with nullcontext() if self.detector.concurrent else self.judging:
+            return picture, self.detector.judge(picture)
+
+
+def annotate(picture: Picture, verdict: Verdict, folder: Path, name: str) -> None:
+    """A copy of the picture as a PNG in `folder`, with a box and its verdict for each face."""
+    marked = picture.image.copy()
+    draw, width = ImageDraw.Draw(marked), max(2, max(marked.size) // 300)
+    font = ImageFont.load_default(size=max(12, max(marked.size) // 40))
+    for face in verdict.faces:
+        x, y, w, h = face.box
+        text = f"{face.verdict} {percent(face.score)}"
+        draw.rectangle((x, y, x + w, y + h), outline="white", width=2 * width)
+        draw.rectangle((x, y, x + w, y + h), outline="black", width=width)
+        at = (max(0, x), max(0, y + h + width))
+        draw.rectangle(draw.textbbox(at, text, font=font), fill="black")
+        draw.text(at, text, font=font, fill="white")
+    stem = name.strip("/").replace("/", "_") if name != "-" else "standard-input"
+    marked.save(folder / f"{stem}.png")
 
 
 def predict_image(source: bytes | str | os.PathLike, detector: Detector, *, max_bytes: int = MAX_BYTES) -> Verdict:
@@ -99,27 +161,31 @@ def read(source, *, max_bytes: int) -> Picture:
     return open_image(source, max_bytes=max_bytes)
 
 
-def progress(inputs: list) -> Iterator:
+def progress(answers: Iterator, total: int) -> Iterator:
     """A bar for many images, where it does not run through the verdicts on the same terminal."""
-    hidden = True if len(inputs) < 2 or sys.stdout.isatty() else None
-    return tqdm(inputs, unit="img", disable=hidden, leave=False)
+    hidden = True if total < 2 or sys.stdout.isatty() else None
+    return tqdm(answers, total=total, unit="img", disable=hidden, leave=False)
 
 
 class Table:
-    """Verdicts for people."""
+    """Verdicts for people. A line for each face where there are several."""
 
-    def __init__(self, count: int):
-        self.count = count
-
-    def begin(self, detector: Detector) -> None:
-        for note in detector.metadata.calibration.notes():
-            print(f"note: {note}", file=sys.stderr)
-        print("verdict  P(fake)  file", flush=True)
+    begun = False
 
     def verdict(self, name: str, picture: Picture, verdict: Verdict, detector: Detector) -> None:
-        print(f"{verdict.verdict:7}  {percent(verdict.score):>7}  {shown(name)}", flush=True)
+        if not self.begun:
+            self.begun = True
+            for note in detector.metadata.calibration.notes():
+                print(f"note: {note}", file=sys.stderr)
+            print("verdict  P(fake)  file")
+        print(f"{verdict.verdict:7}  {percent(verdict.score):>7}  {shown(name)}")
+        for number, face in enumerate(verdict.faces if len(verdict.faces) > 1 else (), 1):
+            x, y, width, height = map(round, face.box)
+            where = f"face {number}, {width}x{height} pixels at {x}, {y}"
+            print(f"  {face.verdict:7}{percent(face.score):>7}    {where}")
         for note in verdict.notes:
-            print(f"{'':18}note: {note}", flush=True)
+            print(f"{'':18}note: {note}")
+        sys.stdout.flush()
 
     def failure(self, name: str, error: ImageError) -> None:
         pass  # stderr has said it
@@ -128,26 +194,19 @@ class Table:
 class JsonLines:
     """Verdicts for programs: one object a line."""
 
-    def __init__(self, args: argparse.Namespace):
-        self.args = args
-
-    def begin(self, detector: Detector) -> None:
-        calibration = detector.metadata.calibration
-        self.common = {
-            "thresholds": {"fake": calibration.threshold, "unsure": calibration.unsure},
-            "model": {"name": detector.path.name, "arch": detector.metadata.arch, "sha256": detector.sha256},
-        }
-
     def verdict(self, name: str, picture: Picture, verdict: Verdict, detector: Detector) -> None:
+        calibration = detector.metadata.calibration
         width, height = picture.image.size
         self.write(
             {
                 "file": name,
                 "verdict": verdict.verdict,
                 "score": verdict.score,
+                "faces": [asdict(face) for face in verdict.faces],
                 "image": {"width": width, "height": height, "format": picture.format},
-                "notes": [*verdict.notes, *detector.metadata.calibration.notes()],
-                **self.common,
+                "notes": [*verdict.notes, *calibration.notes()],
+                "thresholds": {"fake": calibration.threshold, "unsure": calibration.unsure},
+                "model": {"name": detector.path.name, "arch": detector.metadata.arch, "sha256": detector.sha256},
             }
         )
 
@@ -158,8 +217,10 @@ class JsonLines:
         print(json.dumps(answer, allow_nan=False), flush=True)
 
 
-def percent(score: float) -> str:
+def percent(score: float | None) -> str:
     """A score as a person should read it: no figure that claims certainty."""
+    if score is None:
+        return "-"
     if score < 0.01:
         return "<1 %"
     return ">99 %" if score > 0.99 else f"{score:.0%}".replace("%", " %")
@@ -190,6 +251,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--json", action="store_true", help="one JSON object a line")
     add("--csv", metavar="FILE", help="also write a CSV file")
+    add("--annotate", metavar="DIR", help="also write a copy of each picture with its faces and verdicts, as PNG")
     add("--max-mb", type=float, default=MAX_BYTES / 2**20, help="largest file, MiB (default: %(default)g)")
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
     return parser.parse_args(argv)

@@ -36,7 +36,7 @@ from detector.backend_torch import TorchBackend, describe_device, pick_device
 from detector.checkpoint import Metadata, ModelError, read_weights, save_checkpoint, write_atomically
 from evaluation import metrics, plots, report
 from evaluation.scoring import score_index
-from imaging.preprocess import FITS, Preprocess
+from imaging.preprocess import FITS, FRAMES, Preprocess
 from names import ARCHITECTURES
 from training import engine
 from training.augment import AugmentedDataset, TrainTransform
@@ -76,11 +76,14 @@ def run(args: argparse.Namespace, out: Path) -> int:
     say(f"device: {describe_device(device)}")
     prepare_folder(out, overwrite=args.overwrite)
     data = dataset.training_data(args.data, seed=args.seed, strict=args.strict)
+    if args.frame == "face":
+        framed = {name: dataset.with_faces(getattr(data, name)) for name in ("train", "validation")}
+        data = dataclasses.replace(data, **framed)
     describe_data(data)
     engine.seed_everything(args.seed)
     network = prepare_model(args.arch, args.pretrained, device)
     check_space(out, network, checkpoints=2 + len(args.keep_epochs))
-    preprocess = make_preprocess(args.arch, recipe, args.size)
+    preprocess = make_preprocess(args.arch, recipe, args.size, args.frame)
     config = describe_run(args, recipe, preprocess, data, device)
     write_json(out / "config.json", config)
     workers = default_workers(device) if args.workers is None else args.workers
@@ -237,13 +240,13 @@ def save_first_batch(session: Session) -> None:
     plots.batch(shown, labels.numpy(), session.out / "batch.png", title=title)
 
 
-def make_preprocess(arch: str, recipe: Recipe, size: int | None) -> Preprocess:
+def make_preprocess(arch: str, recipe: Recipe, size: int | None, frame: str) -> Preprocess:
     row = model.architecture(arch)
     if recipe.preparation == "imagenet":
         mean, std, interpolation = model.IMAGENET_MEAN, model.IMAGENET_STD, "bilinear"
     else:
         mean, std, interpolation = row.mean, row.std, row.interpolation
-    return Preprocess(size or row.size, recipe.fit, mean, std, interpolation)
+    return Preprocess(size or row.size, recipe.fit, mean, std, interpolation, frame)
 
 
 def override(recipe: Recipe, args: argparse.Namespace) -> Recipe:
@@ -307,7 +310,12 @@ def describe_run(
         "preprocess": preprocess.to_dict(),
         "seed": args.seed,
         "data": {
-            name: {"n": len(index.samples), "left_out": len(index.left_out), "digest": index.digest}
+            name: {
+                "n": len(index.samples),
+                "left_out": len(index.left_out),
+                "without_face": None if index.faces is None else len(index.faceless),
+                "digest": index.digest,
+            }
             for name, index in (("Train", data.train), ("Validation", data.validation))
         }
         | {"flat_digest": data.flat_digest, "notes": list(data.notes)},
@@ -359,6 +367,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--lr", type=positive(float), help="learning rate")
     add("--optimiser", choices=("adam", "adamw"))
     add("--fit", choices=FITS, help="crop: native pixels; resize: the whole image squeezed")
+    add("--frame", choices=FRAMES, default="whole", help="whole: the picture; face: the square around its largest face")
     add("--size", type=side, help="network input, pixels (default: the architecture's)")
     add("--crop", type=side, help="side of a training image, pixels (default: --size); a smaller one trains faster")
     add("--keep-epochs", type=epoch_list, default=(), metavar="1,3,5,8", help="also keep these epochs' checkpoints")

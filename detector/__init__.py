@@ -21,8 +21,21 @@ import numpy as np
 
 from detector.checkpoint import Metadata, ModelError, find_models, kind_of_file, read_metadata
 from imaging.door import Picture
+from imaging.faces import FaceFinder
+from names import CLASSES, FAKE, REAL, UNSURE
 
-__all__ = ["Detector", "Metadata", "ModelError", "Verdict", "find_models", "load"]
+__all__ = ["Detector", "FaceVerdict", "Metadata", "ModelError", "Verdict", "find_models", "load", "most_fake"]
+
+MIN_FACE = 40  # longer side of its box, pixels: smaller faces carry no evidence
+
+
+@dataclass(frozen=True)
+class FaceVerdict:
+    """What a detector says of one face."""
+
+    box: tuple[float, float, float, float]  # x, y, width, height, pixels of the upright image
+    score: float  # P(fake), 0 to 1
+    verdict: str  # Real, Fake or Unsure
 
 
 @dataclass(frozen=True)
@@ -30,8 +43,14 @@ class Verdict:
     """What a detector says of one image."""
 
     verdict: str  # Real, Fake or Unsure
-    score: float  # P(fake), 0 to 1
+    score: float | None  # P(fake), 0 to 1, the highest of its faces; None: there was nothing to judge
     notes: tuple[str, ...] = ()
+    faces: tuple[FaceVerdict, ...] = ()  # largest first; none where the whole picture was judged
+
+
+def most_fake(logits: np.ndarray) -> int:
+    """Which of an image's views, (k, 2) logits, looks most like a fake."""
+    return int(np.argmax(logits[:, FAKE] - logits[:, REAL]))
 
 
 class Detector:
@@ -42,18 +61,53 @@ class Detector:
         self.metadata = metadata
         self.path = Path(path)
 
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may judge at once, and gain by it."""
+        return getattr(self.backend, "concurrent", False)
+
     @cached_property
     def sha256(self) -> str:
         """Of the model file."""
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    @cached_property
+    def find_faces(self) -> FaceFinder:
+        return FaceFinder()
+
     def judge(self, picture: Picture) -> Verdict:
         """The verdict about one image. Raises ModelError when the score is not finite."""
+        if self.metadata.preprocess.frame == "face":
+            return self._judge_faces(picture)
+        return self._judge_whole(picture, self.metadata.preprocess.notes(*picture.image.size))
+
+    def _judge_whole(self, picture: Picture, notes: tuple[str, ...]) -> Verdict:
+        score = float(self.scores(self.metadata.preprocess.views(picture.image))[0])
+        return Verdict(self.metadata.calibration.verdict(score), score, (*picture.notes, *notes))
+
+    def _judge_faces(self, picture: Picture) -> Verdict:
+        """Each face by itself. The image is Fake if one of them is, else Unsure if one of them is, else Real."""
         preprocess, calibration = self.metadata.preprocess, self.metadata.calibration
-        score = float(self.scores(preprocess(picture.image)[None])[0])
-        notes = (*picture.notes, *preprocess.notes(*picture.image.size))
-        return Verdict(calibration.verdict(score), score, notes)
+        found, count = self.find_faces(picture.image)
+        if not found and max(picture.image.size) <= 1.5 * preprocess.size:
+            return self._judge_whole(picture, ("no face found: the whole picture was taken as the crop of one",))
+        if not found:
+            return Verdict(UNSURE, None, (*picture.notes, "no face found: this detector judges faces"))
+        scores = [float(self.scores(preprocess.views(picture.image, [face.box]))[0]) for face in found]
+        small = [max(face.box[2:]) < MIN_FACE for face in found]
+        faces = tuple(
+            FaceVerdict(face.box, score, UNSURE if too_small else calibration.verdict(score))
+            for face, score, too_small in zip(found, scores, small, strict=True)
+        )
+        verdicts = {face.verdict for face in faces}
+        verdict = next(word for word in (CLASSES[FAKE], UNSURE, CLASSES[REAL]) if word in verdicts)
+        notes = [f"{count} faces found; the {len(found)} largest were judged"] if count > len(found) else []
+        if any(small):
+            notes.append(
+                f"{sum(small)} of {len(faces)} faces smaller than {MIN_FACE} pixels: Unsure, whatever the score"
+            )
+        return Verdict(verdict, max(scores), (*picture.notes, *notes), faces)
 
     def scores(self, batch: np.ndarray) -> np.ndarray:
         """Prepared images, (n, 3, h, w) float32, to (n,) float64 P(fake)."""

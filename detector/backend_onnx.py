@@ -22,6 +22,8 @@ class OnnxBackend:
     device: "auto" (CUDA where ONNX Runtime has it), "cpu" or "cuda".
     """
 
+    concurrent = True
+
     def __init__(self, path: str | os.PathLike, *, threads: int, device: str = "auto"):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1

@@ -1,28 +1,40 @@
 """The one scoring loop: detectors and an index of images in, logits out.
 
 Validation during training, evaluation and every later comparison go through it, so each image is opened once,
-however many detectors judge it, and prepared once for each distinct Preprocess among them.
+however many detectors judge it, and prepared once for each distinct Preprocess among them. Where faces are framed, all
+faces of an image are judged, and the image's logits are those of the face that looks most like a fake: the same rule as
+everywhere else (Detector.judge).
 """
 
 import numpy as np
-from PIL import Image
+import torch
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from dataset import DeepFakeDataset, Index, make_loader
-from detector import Detector, ModelError
+from detector import Detector, ModelError, most_fake
 from imaging.preprocess import Preprocess
 
 BATCH_SIZE = 32
 
 
-class Preparations:
-    """One image prepared in several ways: PIL image -> a tuple of arrays, one for each Preprocess."""
+class Views(Dataset):
+    """Each image of an index prepared in several ways: a list with (k, 3, h, w) float32 for each Preprocess."""
 
-    def __init__(self, specs: list[Preprocess]):
-        self.specs = specs
+    def __init__(self, index: Index, specs: list[Preprocess]):
+        self.images, self.specs = DeepFakeDataset(index), specs
 
-    def __call__(self, image: Image.Image) -> tuple[np.ndarray, ...]:
-        return tuple(spec(image) for spec in self.specs)
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> list[np.ndarray]:
+        image, boxes = self.images.picture(i).image, self.images.index.boxes[i]
+        return [spec.views(image, boxes) for spec in self.specs]
+
+
+def join_views(items: list[list[np.ndarray]]) -> list[tuple[torch.Tensor, list[int]]]:
+    """For each Preprocess: the views of all images in one tensor, and how many belong to each image."""
+    return [(torch.from_numpy(np.concatenate(views)), [len(v) for v in views]) for views in zip(*items, strict=True)]
 
 
 def score_index(
@@ -35,22 +47,27 @@ def score_index(
 ) -> dict[str, np.ndarray | ModelError]:
     """(n, 2) float32 logits of each detector for the images of an index, in its order.
 
-    A detector that fails has its ModelError in the place of logits; the others are not held up by it.
+    The index must have its faces (dataset.with_faces) where a detector frames them. A detector that fails has its
+    ModelError in the place of logits; the others are not held up by it.
     """
     specs = list(dict.fromkeys(detector.metadata.preprocess for detector in detectors.values()))
     loader = make_loader(
-        DeepFakeDataset(index, Preparations(specs)), batch_size=batch_size, workers=workers, shuffle=False
+        Views(index, specs), batch_size=batch_size, workers=workers, shuffle=False, collate_fn=join_views
     )
     logits: dict[str, list[np.ndarray]] = {name: [] for name in detectors}
     failed: dict[str, ModelError] = {}
     with tqdm(total=len(index.samples), desc=desc, unit="img", disable=None, leave=False) as progress:
-        for prepared, labels in loader:
+        for prepared in loader:
             for name, detector in detectors.items():
                 if name in failed:
                     continue
+                views, counts = prepared[specs.index(detector.metadata.preprocess)]
                 try:
-                    logits[name].append(detector.logits(prepared[specs.index(detector.metadata.preprocess)]))
+                    of_views = detector.logits(views)
                 except ModelError as error:
                     failed[name] = error
-            progress.update(len(labels))
+                    continue
+                parts = np.split(of_views, np.cumsum(counts)[:-1])
+                logits[name].append(np.stack([part[most_fake(part)] for part in parts]))
+            progress.update(len(prepared[0][1]))
     return {name: failed.get(name) or np.concatenate(logits[name]) for name in detectors}

@@ -2,17 +2,23 @@
 
     preprocess = Preprocess(size=224, fit="crop", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     array = preprocess(picture.image)        # (3, 224, 224) float32
+    arrays = preprocess.views(picture.image, boxes)      # (k, 3, 224, 224): one for each face, where `frame` is "face"
 
 The description is written into every checkpoint and read back from it, so how an image is prepared
 is never a flag of a program that judges. Pillow and NumPy do the work, whatever runs the network.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from PIL import Image
 
+from imaging.faces import frame_square
+
 FITS = ("crop", "resize")
+FRAMES = ("whole", "face")
+Box = tuple[float, float, float, float]  # x, y, width, height, pixels
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -25,6 +31,9 @@ class Preprocess:
         the image first only if a side is shorter than `size`; "resize" squeezes the whole image to a square.
     mean, std: per channel (red, green, blue), in units of the pixel range [0, 1].
     interpolation: "bilinear" or "bicubic", antialiased, for every resizing.
+    frame: "whole" looks at the picture, as `fit` says; "face" at the square around each face (`frame_square`), resized
+        to the input whatever `fit` says, so that all faces come at one scale.
+    margin: side of that square, in units of the longer side of the face's box.
     """
 
     size: int = 224
@@ -32,6 +41,8 @@ class Preprocess:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     interpolation: str = "bilinear"
+    frame: str = "whole"
+    margin: float = 1.05
 
     def __post_init__(self):
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
@@ -42,17 +53,29 @@ class Preprocess:
             raise ValueError(f"fit is {self.fit!r}; choose from {', '.join(FITS)}")
         if self.interpolation not in _RESAMPLING:
             raise ValueError(f"interpolation is {self.interpolation!r}; choose from {', '.join(_RESAMPLING)}")
+        if self.frame not in FRAMES:
+            raise ValueError(f"frame is {self.frame!r}; choose from {', '.join(FRAMES)}")
+        if not 0.5 <= self.margin <= 3:
+            raise ValueError(f"margin is {self.margin}; it must be from 0.5 to 3")
         if len(self.mean) != 3 or not all(abs(value) < 10 for value in self.mean):
             raise ValueError(f"mean is {self.mean}; it must be three numbers")
         if len(self.std) != 3 or not all(0 < value < 10 for value in self.std):
             raise ValueError(f"std is {self.std}; it must be three numbers above 0")
 
-    def __call__(self, image: Image.Image) -> np.ndarray:
-        """An upright RGB image to a (3, size, size) float32 array, normalised."""
-        return self.normalise(np.asarray(self.frame(image)))
+    def __call__(self, image: Image.Image, box: Box | None = None) -> np.ndarray:
+        """An upright RGB image to a (3, size, size) float32 array, normalised. `box`: the face to frame, if any."""
+        return self.normalise(np.asarray(self.view(image, box)))
 
-    def frame(self, image: Image.Image) -> Image.Image:
+    def views(self, image: Image.Image, boxes: Sequence[Box] = ()) -> np.ndarray:
+        """(k, 3, size, size) float32: each of the k faces where `frame` is "face"; else, or without any, one view."""
+        chosen = boxes if self.frame == "face" and boxes else (None,)
+        return np.stack([self(image, box) for box in chosen])
+
+    def view(self, image: Image.Image, box: Box | None = None) -> Image.Image:
         """The part of the image that the network sees, as a size x size RGB image."""
+        if self.frame == "face":
+            square = frame_square(box, image.size, margin=self.margin) if box else (0, 0, *image.size)
+            return image.resize((self.size, self.size), _RESAMPLING[self.interpolation], box=square)
         return self.resize(image) if self.fit == "resize" else self.crop(image)
 
     def crop(self, image: Image.Image, *, size: int | None = None, where: tuple[float, float] = (0.5, 0.5)):
@@ -87,7 +110,7 @@ class Preprocess:
     def notes(self, width: int, height: int) -> tuple[str, ...]:
         """What a reader of the verdict should know about how an image of this size was looked at."""
         side = min(self.size, width, height)  # of the part that is seen, before a small image is enlarged
-        if self.fit == "crop" and side**2 < 0.5 * width * height:
+        if self.frame == "whole" and self.fit == "crop" and side**2 < 0.5 * width * height:
             return (f"only the central {side}x{side} of {width}x{height} pixels were looked at",)
         return ()
 

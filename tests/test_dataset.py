@@ -85,7 +85,7 @@ def test_the_pass_is_not_repeated(dirty, monkeypatch):
 
 def test_a_damaged_or_unwritable_store_only_costs_time(dirty, monkeypatch, capsys):
     first = index_folder(dirty)
-    store = dataset._index_file(dirty)
+    store = dataset._store(dirty, f"index-{dataset.DOOR_VERSION}")
     assert json.loads(store.read_text())
     store.write_text(store.read_text()[:50])
     assert index_folder(dirty) == first

@@ -105,7 +105,7 @@ def test_a_crop_enlarges_to_the_shorter_side_and_keeps_the_shape():
     assert preprocess.enlarge(picture(65, 64), SIZE).size == (65, 64)
     assert preprocess.enlarge(picture(33, 632), SIZE).size == (64, 1226)  # 1225.7
     for size in [(33, 632), (33, 34), (63, 64), (32, 640)]:  # rounding may not leave a side short
-        assert preprocess.frame(picture(*size)).size == (SIZE, SIZE)
+        assert preprocess.view(picture(*size)).size == (SIZE, SIZE)
 
 
 def test_where_a_crop_is_taken():
@@ -121,11 +121,11 @@ def test_resize_sees_the_whole_image_smoothed():
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[:, ::2] = 255
     for interpolation in ("bilinear", "bicubic"):
-        frame = Preprocess(SIZE, "resize", interpolation=interpolation).frame(Image.fromarray(stripes))
+        frame = Preprocess(SIZE, "resize", interpolation=interpolation).view(Image.fromarray(stripes))
         assert np.ptp(np.asarray(frame)[:, 2:-2].astype(int)) <= 4 and abs(np.asarray(frame).mean() - 127.5) < 2
     corners = np.zeros((200, 100, 3), np.uint8)
     corners[:20, :10], corners[-20:, -10:] = 255, 255
-    frame = np.asarray(Preprocess(SIZE, "resize").frame(Image.fromarray(corners)))
+    frame = np.asarray(Preprocess(SIZE, "resize").view(Image.fromarray(corners)))
     assert frame[0, 0].min() > 200 and frame[-1, -1].min() > 200 and frame[0, -1].max() < 50
 
 
@@ -183,6 +183,7 @@ def test_the_record_comes_back_from_json():
         assert np.array_equal(found(picture(300, 280)), given(picture(300, 280)))
     assert given.to_dict() == {
         "size": 260, "fit": "resize", "mean": list(MEAN), "std": list(STD), "interpolation": "bicubic",
+        "frame": "whole", "margin": 1.05,
     }  # fmt: skip
 
 

@@ -5,13 +5,14 @@ from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from dataset import DeepFakeDataset, as_tensors
-from imaging.preprocess import Preprocess
+from imaging.preprocess import Box, Preprocess
 
 
 class TrainTransform:
     """An upright RGB image and a generator of random numbers to a (3, crop, crop) float32 array.
 
-    It does what `preprocess` does, except that the place of a crop is random and the image may be mirrored.
+    It does what `preprocess` does, except that the place of a crop is random and the image may be mirrored. With the
+    frame "face", the crop is taken from the framed face.
     crop: side of the training image, pixels; may be smaller than the network's input, which is then only judged with.
     flip: probability of a horizontal mirror image.
     """
@@ -19,9 +20,11 @@ class TrainTransform:
     def __init__(self, preprocess: Preprocess, *, crop: int, flip: float):
         self.preprocess, self.crop, self.flip = preprocess, crop, flip
 
-    def __call__(self, image: Image.Image, draw: np.random.Generator) -> np.ndarray:
+    def __call__(self, image: Image.Image, draw: np.random.Generator, box: Box | None = None) -> np.ndarray:
         place, mirrored = tuple(draw.random(2)), draw.random() < self.flip  # drawn in any case: same draws, same stream
-        if self.preprocess.fit == "crop":
+        if self.preprocess.frame == "face":
+            image = self.preprocess.crop(self.preprocess.view(image, box), size=self.crop, where=place)
+        elif self.preprocess.fit == "crop":
             image = self.preprocess.crop(image, size=self.crop, where=place)
         else:
             image = self.preprocess.resize(image, size=self.crop)
@@ -43,4 +46,6 @@ class AugmentedDataset(Dataset):
 
     def __getitem__(self, i: int):
         draw = np.random.default_rng((self.seed, self.epoch, i))
-        return as_tensors(self.transform(self.dataset.picture(i).image, draw)), self.dataset.samples[i].label
+        boxes = self.dataset.index.boxes[i]  # the largest first; it is what the label is about
+        image = self.transform(self.dataset.picture(i).image, draw, boxes[0] if boxes else None)
+        return as_tensors(image), self.dataset.samples[i].label

@@ -1,0 +1,209 @@
+"""Where the faces of a picture are, and the square that frames each: YuNet through ONNX Runtime, decoded in NumPy.
+
+    find = FaceFinder()
+    faces, count = find(picture.image)     # largest first: (Face(box=(x, y, w, h), confidence=0.94, ...), ...)
+    frame_square(faces[0].box, picture.image.size, margin=1.05)   # (left, top, right, bottom)
+
+Method: Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research, 2023.
+The network and its licence lie in models/.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+FINDER_VERSION = 1  # raise it when a box changes for any picture: it keys stored boxes
+MODEL = Path(__file__).parent.parent / "models" / "yunet_n_dynamic.onnx"
+
+CONFIDENCE = 0.6
+OVERLAP = 0.3  # intersection over union above which two boxes are one face
+SEARCH_SIDES = (96, 640)  # long side of the searched copies, pixels; the small one finds faces that fill the picture
+LAST_SIDE = 1024  # searched only if nothing was found
+MAX_FACES = 16  # the largest; more are counted, not looked at
+
+# The network's boxes jump by a few hundredths of a face as it moves against the network's grid. So each face is looked
+# at again in close-ups of one fixed scale: (how many boxes wide, shift in widths), each row of them averaged, and the
+# next row taken around the average. The box then hardly depends on how large the picture is.
+CLOSE_UP = 128  # pixels
+LOOKS = (
+    ((2.0, 0.0, 0.0),),
+    ((1.7, 0.03, 0.0), (1.9, -0.022, 0.02), (2.1, 0.003, -0.03), (2.3, 0.018, 0.024)),
+    ((1.7, 0.03, 0.0), (1.9, -0.022, 0.02), (2.1, 0.003, -0.03), (2.3, 0.018, 0.024)),
+)
+
+# The network's three maps: stride in pixels. One row of a map is one cell, row-major.
+_STRIDES = (8, 16, 32)
+# A row of detections: x, y, width, height, ten coordinates of five points, confidence.
+_X, _Y, _W, _H, _CONFIDENCE = 0, 1, 2, 3, 14
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a picture; lengths in pixels of that picture."""
+
+    box: tuple[float, float, float, float]  # x, y, width, height; may reach beyond the picture's edge
+    points: tuple[tuple[float, float], ...]  # right eye, left eye, tip of the nose, right and left corner of the mouth
+    confidence: float  # 0 to 1
+
+
+class FaceFinder:
+    """Finds faces. Made once, used for many pictures, safe to share between threads.
+
+    threads: of one inference; with more than one picture at work, 1 is best.
+    """
+
+    def __init__(self, *, threads: int = 1):
+        self.threads = threads
+
+    @cached_property
+    def session(self):
+        import onnxruntime  # here: a detector of whole pictures needs none
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
+        return onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, image: Image.Image) -> tuple[tuple[Face, ...], int]:
+        """(faces of an upright RGB image, largest first and at most MAX_FACES, how many there are)."""
+        rows = _largest_first(self.search(image))
+        looked_at = [self.look_closer(image, row) for row in rows[:MAX_FACES]]
+        faces = _largest_first(_distinct(np.array(looked_at).reshape(-1, 15)))
+        found = tuple(
+            Face(tuple(row[:4]), tuple(map(tuple, np.reshape(row[4:14], (5, 2)).tolist())), row[_CONFIDENCE])
+            for row in faces.tolist()
+        )
+        return found, len(found) + max(0, len(rows) - MAX_FACES)
+
+    def search(self, image: Image.Image) -> np.ndarray:
+        """(n, 15) detections, in pixels of the image, from copies reduced to SEARCH_SIDES, else to LAST_SIDE."""
+        copies = [_reduced(image, SEARCH_SIDES[1])]
+        copies.append(_reduced(copies[0], SEARCH_SIDES[0]))
+        rows = _distinct(np.concatenate([_scaled(self.detect(copy), image.width / copy.width) for copy in copies]))
+        if not len(rows) and max(image.size) > SEARCH_SIDES[1]:
+            copy = _reduced(image, LAST_SIDE)
+            rows = _scaled(self.detect(copy), image.width / copy.width)
+        return rows
+
+    def look_closer(self, image: Image.Image, row: np.ndarray) -> np.ndarray:
+        """The same face, found again in close-ups. Where they do not show it, the first finding stands."""
+        around = _Surroundings(image, row)
+        for looks in LOOKS:
+            found = [again for look in looks if (again := self.look(around, row, *look)) is not None]
+            if not found:
+                break
+            row = np.mean(found, axis=0)
+        return row
+
+    def look(self, around: "_Surroundings", row: np.ndarray, zoom: float, right: float, down: float):
+        """The face of `row` in one close-up, as a row, or None. The side is `zoom` boxes; the shifts are in sides."""
+        side = zoom * max(row[_W], row[_H])
+        left = row[_X] + row[_W] / 2 + (right - 0.5) * side
+        top = row[_Y] + row[_H] / 2 + (down - 0.5) * side
+        close_up, left, top, side = around.close_up(left, top, side)
+        again = _scaled(self.detect(close_up), side / CLOSE_UP)
+        again[:, :_CONFIDENCE] += np.tile((left, top), 7) * _IS_PLACE
+        shares = _overlaps(row, again)
+        return again[np.argmax(shares)] if len(again) and shares.max() > 0.5 else None
+
+    def detect(self, image: Image.Image) -> np.ndarray:
+        """(n, 15) detections in an image at its own size, most confident first, in its pixels."""
+        width, height = image.size
+        padded = np.zeros((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
+        padded[0, :, :height, :width] = np.asarray(image)[:, :, ::-1].transpose(2, 0, 1)  # BGR, 0 to 255
+        names = [f"{kind}_{stride}" for stride in _STRIDES for kind in ("cls", "obj", "bbox", "kps")]
+        maps = self.session.run(names, {self.session.get_inputs()[0].name: padded})
+        rows = [
+            _decode(*maps[4 * i : 4 * i + 4], stride, padded.shape[3] // stride) for i, stride in enumerate(_STRIDES)
+        ]
+        return _distinct(np.concatenate(rows))
+
+
+_IS_PLACE = np.array([1, 1, 0, 0] + [1] * 10)  # which of a row's lengths are places, and move with the origin
+
+
+class _Surroundings:
+    """A face and what lies around it, cut out and reduced once for all close-ups. Black beyond the picture."""
+
+    def __init__(self, image: Image.Image, row: np.ndarray):
+        side = 3 * max(row[_W], row[_H])
+        self.factor = max(1, int(side / (4 * CLOSE_UP)))  # still over twice as fine as the widest close-up
+        self.left, self.top = int(row[_X] + row[_W] / 2 - side / 2), int(row[_Y] + row[_H] / 2 - side / 2)
+        span = (int(side / self.factor) + 1) * self.factor
+        cut = image.crop((self.left, self.top, self.left + span, self.top + span))
+        self.image = cut.reduce(self.factor) if self.factor > 1 else cut
+
+    def close_up(self, left: float, top: float, side: float) -> tuple[Image.Image, float, float, float]:
+        """A square of the picture at CLOSE_UP pixels, and its left, top and side, moved into the surroundings."""
+        span = self.image.width * self.factor
+        side = min(side, span)
+        left, top = min(max(left, self.left), self.left + span - side), min(max(top, self.top), self.top + span - side)
+        x, y, width = (left - self.left) / self.factor, (top - self.top) / self.factor, side / self.factor
+        box = (x, y, x + width, y + width)
+        return self.image.resize((CLOSE_UP, CLOSE_UP), Image.Resampling.BILINEAR, box=box), left, top, side
+
+
+def frame_square(
+    box: tuple[float, float, float, float], size: tuple[int, int], *, margin: float
+) -> tuple[float, float, float, float]:
+    """The square around a face as (left, top, right, bottom), in fractions of pixels.
+
+    Its side is the box's longer one times `margin`; it is moved, and if need be shrunk, to lie inside the picture, so
+    that no frame ever has an invented border.
+    """
+    x, y, width, height = box
+    side = min(margin * max(width, height), *size)
+    left = min(max(0.0, x + width / 2 - side / 2), size[0] - side)
+    top = min(max(0.0, y + height / 2 - side / 2), size[1] - side)
+    return left, top, left + side, top + side
+
+
+def _decode(cls, obj, boxes, points, stride: int, columns: int) -> np.ndarray:
+    """The confident cells of one map as rows. cls, obj: (1, n, 1); boxes: (1, n, 4); points: (1, n, 10)."""
+    confidence = np.sqrt(np.clip(cls[0, :, 0], 0, 1) * np.clip(obj[0, :, 0], 0, 1))
+    chosen = np.flatnonzero(confidence >= CONFIDENCE)
+    cells = np.stack([chosen % columns, chosen // columns], 1)
+    middle, size = (cells + boxes[0, chosen, :2]) * stride, np.exp(boxes[0, chosen, 2:]) * stride
+    places = (np.tile(cells, 5) + points[0, chosen]) * stride
+    return np.concatenate([middle - size / 2, size, places, confidence[chosen, None]], 1).astype(np.float64)
+
+
+def _largest_first(rows: np.ndarray) -> np.ndarray:
+    return rows[np.argsort(-rows[:, _W] * rows[:, _H], kind="stable")]
+
+
+def _distinct(rows: np.ndarray) -> np.ndarray:
+    """Non-maximum suppression: of boxes that overlap, the most confident."""
+    rows, kept = rows[np.argsort(-rows[:, _CONFIDENCE], kind="stable")], []
+    while len(rows):
+        kept.append(rows[0])
+        rows = rows[1:][_overlaps(rows[0], rows[1:]) <= OVERLAP]
+    return np.array(kept).reshape(-1, 15)
+
+
+def _overlaps(row: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Intersection over union of one box with each of the others."""
+    low = np.maximum(row[:2], rows[:, :2])
+    high = np.minimum(row[:2] + row[2:4], rows[:, :2] + rows[:, 2:4])
+    shared = np.clip(high - low, 0, None).prod(1)
+    return shared / (row[2:4].prod() + rows[:, 2:4].prod(1) - shared)
+
+
+def _scaled(rows: np.ndarray, factor: float) -> np.ndarray:
+    return np.concatenate([rows[:, :_CONFIDENCE] * factor, rows[:, _CONFIDENCE:]], 1)
+
+
+def _reduced(image: Image.Image, side: int) -> Image.Image:
+    """The image, or a copy of which the longer side is `side`.
+
+    A large one is thinned out first, to twice the side: averaging all of twelve megapixels would take as long as
+    searching the copy, which only says where to look closer.
+    """
+    if max(image.size) <= side:
+        return image
+    width, height = (max(1, round(length * side / max(image.size))) for length in image.size)
+    if max(image.size) >= 4 * side:
+        image = image.resize((2 * width, 2 * height), Image.Resampling.NEAREST)
+    return image.resize((width, height), Image.Resampling.BILINEAR)

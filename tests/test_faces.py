@@ -1,0 +1,252 @@
+"""Faces: the same one at every size and place, as OpenCV finds it; and what a detector makes of several or none."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import skimage.data
+from conftest import make_image, run
+from PIL import Image
+
+import dataset
+import predict
+from detector import Detector, load
+from detector.checkpoint import Metadata
+from evaluation.scoring import score_index
+from imaging import faces
+from imaging.door import Picture, open_image
+from imaging.faces import FaceFinder, frame_square
+from imaging.preprocess import Preprocess
+
+FACE = Preprocess(size=224, frame="face")
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> Image.Image:
+    return Image.fromarray(skimage.data.astronaut())
+
+
+@pytest.fixture(scope="module")
+def find() -> FaceFinder:
+    return FaceFinder()
+
+
+def overlap(one, other) -> float:
+    one, other = np.array(one), np.array(other)
+    sides = np.minimum(one[:2] + one[2:], other[:2] + other[2:]) - np.maximum(one[:2], other[:2])
+    shared = np.clip(sides, 0, None).prod()
+    return shared / (one[2:].prod() + other[2:].prod() - shared)
+
+
+def sharpness(one: np.ndarray, other: np.ndarray) -> float:
+    """Peak signal-to-noise ratio, dB."""
+    return 10 * np.log10(255**2 / np.mean((one.astype(float) - other.astype(float)) ** 2))
+
+
+def larger(image: Image.Image, side: int) -> Image.Image:
+    return image.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def pasted(image: Image.Image, side: int) -> Image.Image:
+    canvas = Image.fromarray(skimage.data.coffee()).resize((4000, 3000))
+    canvas.paste(larger(image, side), (2300, 1100))
+    return canvas
+
+
+@pytest.mark.parametrize(
+    ("make", "back"),
+    [
+        (lambda image: larger(image, 256), lambda box: box * 2),
+        (lambda image: larger(image, 1000), lambda box: box * 0.512),
+        (lambda image: larger(image, 4000), lambda box: box * 0.128),
+        (lambda image: pasted(image, 600), lambda box: (box - [2300, 1100, 0, 0]) * 512 / 600),
+        (lambda image: pasted(image, 250), lambda box: (box - [2300, 1100, 0, 0]) * 512 / 250),
+    ],
+    ids=["256", "1000", "4000", "600 in 4000x3000", "250 in 4000x3000"],
+)
+def test_the_same_face_at_every_size(astronaut, find, make, back):
+    [expected], picture = find(astronaut)[0], make(astronaut)
+    [found], count = find(picture)
+    assert count == 1 and found.confidence > 0.8
+    assert overlap(back(np.array(found.box)), expected.box) > 0.9
+    frames = [np.asarray(FACE.view(image, face.box)) for image, face in ((astronaut, expected), (picture, found))]
+    assert sharpness(*frames) > 28
+
+
+def test_a_picture_stored_sideways(astronaut, find):
+    data, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    astronaut.transpose(Image.Transpose.ROTATE_90).save(data, "PNG", exif=exif)
+    [found], [expected] = find(open_image(data.getvalue()).image)[0], find(astronaut)[0]
+    assert found == expected
+
+
+def test_points_lie_where_they_should(astronaut, find):
+    [face] = find(astronaut)[0]
+    right_eye, left_eye, nose, right_mouth, left_mouth = face.points
+    assert right_eye[0] < nose[0] < left_eye[0] and right_mouth[0] < left_mouth[0]
+    assert max(right_eye[1], left_eye[1]) < nose[1] < min(right_mouth[1], left_mouth[1])
+
+
+@pytest.mark.parametrize("name", ["coffee", "rocket", "wall"])
+def test_no_face_where_there_is_none(find, name):
+    image = (
+        Image.new("RGB", (4000, 3000), "beige") if name == "wall" else Image.fromarray(getattr(skimage.data, name)())
+    )
+    assert find(image) == ((), 0)
+
+
+def test_agrees_with_opencv(shared, find):
+    """At the same input size, before we look closer: 50 pictures, boxes within 2 px and confidences within .01."""
+    cv2 = pytest.importorskip("cv2")
+    theirs, compared = cv2.FaceDetectorYN.create(str(faces.MODEL), "", (320, 320), 0.6, 0.3, 5000), 0
+    for path in sorted((shared / "data/stylegan/Validation").rglob("*.jpg"))[::6]:
+        image = open_image(path).image
+        theirs.setInputSize(image.size)
+        expected = theirs.detect(np.asarray(image)[:, :, ::-1].copy())[1]
+        found = find.detect(image)
+        expected = np.empty((0, 15)) if expected is None else expected
+        assert len(found) == len(expected)
+        for row in expected:
+            near = min(found, key=lambda other: np.abs(other[:4] - row[:4]).max())  # noqa: B023
+            assert np.abs(near[:14] - row[:14]).max() <= 2 and abs(near[14] - row[14]) <= 0.01
+            compared += 1
+    assert compared >= 50
+
+
+@pytest.mark.parametrize(
+    ("box", "square"),
+    [
+        ((50, 50, 20, 40), (39.0, 49.0, 81.0, 91.0)),  # 42 wide around (60, 70)
+        ((-5, 0, 30, 40), (0.0, 0.0, 42.0, 42.0)),  # moved into the picture
+        ((0, 0, 300, 200), (100.0, 0.0, 200.0, 100.0)),  # no larger than it
+    ],
+)
+def test_the_frame_lies_inside_the_picture(box, square):
+    assert frame_square(box, (200, 100), margin=1.05) == pytest.approx(square)
+
+
+class Brightness:
+    """A backend whose score rises with the brightness of what it sees: .5 at mid-grey."""
+
+    def __call__(self, batch):
+        light = np.asarray(batch).mean((1, 2, 3))
+        return np.stack([-light, light], 1) * 5
+
+
+def detector(size: int = 224) -> Detector:
+    return Detector(Brightness(), Metadata("tiny", Preprocess(size=size, frame="face")), "x")
+
+
+def montage(astronaut, *sides: int, light: tuple[float, ...] = ()) -> Image.Image:
+    canvas, x = Image.new("RGB", (sum(sides) + 40, max(sides) + 20), (90, 100, 110)), 10
+    for number, side in enumerate(sides):
+        face = larger(astronaut, side)
+        canvas.paste(face.point(lambda v, f=(light or (1,) * 9)[number]: min(255, v * f)), (x, 10))
+        x += side + 5
+    return canvas
+
+
+def test_three_faces_and_the_rule(astronaut):
+    verdict = detector().judge(Picture(montage(astronaut, 480, 300, 240, light=(0.6, 2.2, 0.6)), "PNG"))
+    assert [face.verdict for face in verdict.faces] == ["Real", "Fake", "Real"]
+    areas = [face.box[2] * face.box[3] for face in verdict.faces]
+    assert areas == sorted(areas, reverse=True)
+    assert (verdict.verdict, verdict.score) == ("Fake", verdict.faces[1].score)
+
+
+def test_a_small_face_is_unsure_and_so_is_the_picture_unless_another_is_fake(astronaut):
+    one = detector().judge(Picture(montage(astronaut, 480, 160, light=(0.6, 1)), "PNG"))
+    assert [face.verdict for face in one.faces] == ["Real", "Unsure"] and one.verdict == "Unsure"
+    assert "1 of 2 faces smaller than 40 pixels" in one.notes[0]
+    other = detector().judge(Picture(montage(astronaut, 480, 160, light=(2.2, 1)), "PNG"))
+    assert other.verdict == "Fake"
+
+
+def test_without_a_face():
+    """A picture as small as a crop is taken for one; of any other nothing is said."""
+    small = detector().judge(Picture(make_image(False, 1, 300), "PNG"))
+    assert small.verdict in ("Real", "Fake") and small.score is not None and small.faces == ()
+    assert "the whole picture was taken as the crop" in small.notes[0]
+    large = detector().judge(Picture(Image.fromarray(skimage.data.coffee()), "PNG"))
+    assert (large.verdict, large.score, large.faces) == ("Unsure", None, ())
+    assert large.notes == ("no face found: this detector judges faces",)
+
+
+def test_at_most_sixteen(astronaut):
+    crowd, face = Image.new("RGB", (1000, 1000), (90, 100, 110)), astronaut.crop((140, 20, 320, 200))
+    for number in range(20):
+        crowd.paste(face, (10 + 195 * (number % 5), 10 + 195 * (number // 5)))
+    verdict = detector().judge(Picture(crowd, "PNG"))
+    assert len(verdict.faces) == 16 and "20 faces found; the 16 largest were judged" in verdict.notes
+
+
+@pytest.fixture(scope="module")
+def face_set(tmp_path_factory, astronaut):
+    """Portraits, one of them twice in a picture, and pictures without a face."""
+    root = tmp_path_factory.mktemp("faces")
+    for number, (label, image) in enumerate(
+        [("Real", larger(astronaut, n)) for n in (200, 256, 330)]
+        + [("Fake", larger(astronaut, n).point(lambda v: min(255, v * 1.7))) for n in (210, 270)]
+        + [("Fake", montage(astronaut, 300, 200, light=(0.6, 1.5))), ("Real", make_image(False, 3, 256))]
+        + [("Fake", make_image(True, 4, 900))]
+    ):
+        (root / label).mkdir(exist_ok=True)
+        image.save(root / label / f"{number}.png")
+    return root
+
+
+def test_all_doors_judge_the_same_faces(face_set):
+    index, judge = dataset.with_faces(dataset.index_folder(face_set)), detector()
+    assert [path.stem for path in index.faceless] == ["6", "7"]
+    scores = judge.metadata.calibration.scores(score_index({"x": judge}, index)["x"])
+    for sample, score in zip(index.samples, scores, strict=True):
+        verdict = judge.judge(open_image(sample.path))
+        if verdict.score is None:  # large, and no face: evaluation still scores it, so that nothing is flattered
+            assert sample.path.stem == "7"
+        else:
+            assert verdict.score == pytest.approx(score, abs=1e-6)
+
+
+def test_boxes_are_found_once(face_set, monkeypatch):
+    index = dataset.index_folder(face_set)
+    first = dataset.with_faces(index)
+    monkeypatch.setattr(FaceFinder, "__call__", lambda *a, **k: pytest.fail("searched again"))
+    assert dataset.with_faces(index) == first
+    monkeypatch.setattr(dataset, "FINDER_VERSION", faces.FINDER_VERSION + 1)
+    with pytest.raises(pytest.fail.Exception):
+        dataset.with_faces(index)
+
+
+def test_train_with_faces_then_judge_and_annotate(face_set, tmp_path, astronaut):
+    flags = ("--arch", "tiny", "--size", 64, "--epochs", 1, "--batch-size", 4, "--frame", "face")
+    (tmp_path / "set").mkdir()
+    for split in ("Train", "Validation"):
+        (tmp_path / "set" / split).symlink_to(face_set, target_is_directory=True)
+    done = run("train.py", "--data", tmp_path / "set", *flags, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "no face found in 2 images" in done.stderr
+    assert load(tmp_path / "run/best.safetensors").metadata.preprocess.frame == "face"
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert config["data"]["Train"]["without_face"] == 2
+    montage(astronaut, 480, 300, 160).save(tmp_path / "three.png")
+    done = run("predict.py", tmp_path / "three.png", "--model", tmp_path / "run/best.safetensors",
+               "--annotate", tmp_path / "marked")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[2] for line in done.stdout.splitlines() if " face " in line] == ["%", "%", "%"]
+    [marked] = (tmp_path / "marked").iterdir()
+    with Image.open(marked) as picture:
+        assert picture.size == (980, 500) and picture.convert("RGB").getpixel((5, 5)) == (90, 100, 110)
+        assert np.any(np.asarray(picture.convert("RGB")) != np.asarray(montage(astronaut, 480, 300, 160)))
+
+
+def test_json_carries_the_faces(astronaut, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(predict, "load", lambda *a, **k: detector())
+    monkeypatch.setattr(Detector, "sha256", "0" * 64)
+    Image.fromarray(skimage.data.coffee()).save(tmp_path / "coffee.png")
+    astronaut.save(tmp_path / "astronaut.png")
+    assert predict.main([str(tmp_path), "--model", "x", "--json"]) == 0
+    person, thing = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert person["score"] == person["faces"][0]["score"] and len(person["faces"][0]["box"]) == 4
+    assert (thing["verdict"], thing["score"], thing["faces"]) == ("Unsure", None, [])

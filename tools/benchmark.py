@@ -1,0 +1,212 @@
+"""Time this program against the original one, side by side.
+
+    python -m tools.benchmark predict
+    python -m tools.benchmark predict --arch efficientnet_b0 --repeats 5
+
+`predict` compares judging an image from a cold start, and a folder of 200, with our own re-implementation of what the
+original program did: import torch and torchvision, build the network, load the weights, judge one image after another.
+Ours runs the same weights, exported to ONNX. Both sides take turns, so that a drift of the machine's speed hits both;
+the figures are medians, the ratios medians of pairs. The last line of stdout is JSON.
+"""
+
+import argparse
+import io
+import json
+import os
+import statistics
+import subprocess  # noqa: S404
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+import names
+
+ROOT = Path(__file__).parent.parent
+CORES = len(os.sched_getaffinity(0))
+
+# The original's way, as faithfully as it is known: everything is imported, the weights are loaded, then each image is
+# opened, resized to 224, turned into a tensor, normalised and judged by itself.
+ORIGINAL = """
+import sys, time
+import torch, torchvision
+from PIL import Image
+from torchvision import transforms
+
+arch, weights, *images = sys.argv[1:]
+network = getattr(torchvision.models, arch)()
+if arch == "resnet50":
+    network.fc = torch.nn.Linear(network.fc.in_features, 2)
+else:
+    network.classifier[1] = torch.nn.Linear(network.classifier[1].in_features, 2)
+network.load_state_dict(torch.load(weights, map_location="cpu"))
+network.eval()
+prepare = transforms.Compose([
+    transforms.Resize((224, 224)), transforms.ToTensor(),
+    transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+])
+began = time.perf_counter()
+for path in images:
+    with torch.no_grad():
+        score = torch.softmax(network(prepare(Image.open(path).convert("RGB")).unsqueeze(0)), 1)[0, 1].item()
+    print(path, "Fake" if score >= 0.5 else "Real", score)
+print("judging seconds", time.perf_counter() - began)
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    print(f"{CORES} cores; {args.repeats} pairs; medians")
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        result = predict(args.arch, args.repeats, Path(folder))
+    for row in result["rows"]:
+        print(
+            f"{row['what']:34}  original {row['original_s']:7.3f} s {row['original_mb']:6.0f} MB"
+            f"   ours {row['ours_s']:7.3f} s {row['ours_mb']:6.0f} MB"
+            f"   {row['speedup']:5.1f} times as fast, {row['memory']:.2f} of the memory"
+        )
+    for name, seconds in result["photo"].items():
+        print(f"{name:34}  {seconds * 1000:7.1f} ms")
+    print(json.dumps(result))
+    return 0
+
+
+def predict(arch: str, repeats: int, folder: Path) -> dict:
+    """All figures of `predict` for one architecture."""
+    weights, whole, faced = make_models(arch, folder)
+    images = make_images(folder / "images", 200)
+    original = [sys.executable, "-c", ORIGINAL, arch, str(weights)]
+    ours = [sys.executable, "predict.py", "--model"]
+    cases = {
+        "cold start, one image, faces off": ([*original, images[0]], [*ours, whole, images[0]]),
+        "cold start, one image, faces on": ([*original, images[0]], [*ours, faced, images[0]]),
+        "folder of 200, faces off": ([*original, *images], [*ours, whole, *images]),
+        "folder of 200, faces on": ([*original, *images], [*ours, faced, *images]),
+    }
+    rows = []
+    for what, (theirs, mine) in cases.items():
+        pairs = [
+            (measure(theirs), measure(mine)) for _ in tqdm(range(repeats + 1), desc=what, disable=None, leave=False)
+        ]
+        rows.append({"what": what} | compare(pairs[1:]))  # the first pair warms the file cache
+    rows += [warm_folder(rows)]
+    return {
+        "benchmark": "predict", "arch": arch, "repeats": repeats, "cores": CORES,
+        "threads": {"original": "torch's default", "ours": "all cores for one image, one each for a folder"},
+        "rows": rows, "photo": photo(folder),
+    }  # fmt: skip
+
+
+def warm_folder(rows: list[dict]) -> dict:
+    """What a folder costs beyond one image: the start taken off both sides, faces off."""
+    one, many = rows[0], rows[2]
+    theirs, mine = many["original_s"] - one["original_s"], many["ours_s"] - one["ours_s"]
+    return many | {
+        "what": "folder of 200, start taken off", "original_s": theirs, "ours_s": mine, "speedup": theirs / mine,
+    }  # fmt: skip
+
+
+def measure(command: list) -> tuple[float, float]:
+    """(wall seconds, peak MB) of a process, the memory by the operating system's own account of it."""
+    began = time.perf_counter()
+    program = subprocess.Popen(  # noqa: S603
+        [str(part) for part in command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    said = program.stderr.read()
+    _, status, usage = os.wait4(program.pid, 0)
+    program.returncode = os.waitstatus_to_exitcode(status)
+    if program.returncode:
+        raise RuntimeError(said.decode())
+    return time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def compare(pairs: list) -> dict:
+    median = statistics.median
+    return {
+        "original_s": median(theirs[0] for theirs, _ in pairs),
+        "ours_s": median(mine[0] for _, mine in pairs),
+        "speedup": median(theirs[0] / mine[0] for theirs, mine in pairs),
+        "original_mb": median(theirs[1] for theirs, _ in pairs),
+        "ours_mb": median(mine[1] for _, mine in pairs),
+        "memory": median(mine[1] / theirs[1] for theirs, mine in pairs),
+    }
+
+
+def make_models(arch: str, folder: Path) -> tuple[Path, Path, Path]:
+    """The same random weights as the original's .pth, and exported, for whole pictures and for faces."""
+    code = f"""
+import torch, model
+from dataclasses import replace
+from detector.backend_torch import assumed_metadata
+from detector.checkpoint import save_checkpoint
+from tools import export
+torch.manual_seed(0)
+network = model.create_model({arch!r})
+torch.save(network.state_dict(), "{folder}/original.pth")
+metadata = assumed_metadata({arch!r})
+export.IMAGES = 5
+for frame in ("whole", "face"):
+    spec = replace(metadata.preprocess, frame=frame)
+    save_checkpoint(f"{folder}/{{frame}}.safetensors", network.state_dict(), replace(metadata, preprocess=spec))
+    assert export.main([f"{folder}/{{frame}}.safetensors"]) == 0
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    return folder / "original.pth", folder / "whole.onnx", folder / "face.onnx"
+
+
+def portrait(side: int) -> Image.Image:
+    """A public-domain photograph with one face (NASA), from scikit-image's wheel."""
+    import skimage.data
+
+    return Image.fromarray(skimage.data.astronaut()).resize((side, side), Image.Resampling.LANCZOS)
+
+
+def make_images(folder: Path, count: int) -> list[Path]:
+    """Crops of 256 px around the portrait's face, JPEG."""
+    folder.mkdir()
+    draw, image, paths = np.random.default_rng(0), portrait(512), []
+    for number in range(count):
+        left, top = 90 + draw.integers(-20, 21), draw.integers(0, 21)
+        paths.append(folder / f"{number:03}.jpg")
+        image.crop((left, top, left + 256, top + 256)).save(paths[-1], quality=90)
+    return paths
+
+
+def photo(folder: Path, side: int = 1500, repeats: int = 15) -> dict[str, float]:
+    """Seconds on one core for a 12-megapixel JPEG with one face and a camera's noise: decoding, finding the face."""
+    from imaging.door import open_image
+    from imaging.faces import FaceFinder
+
+    draw = np.random.default_rng(0)
+    pixels = np.asarray(portrait(512).resize((4000, 3000), Image.Resampling.BICUBIC)).astype(np.float32)
+    pixels[:side, :side] = np.asarray(portrait(side))
+    pixels += draw.normal(0, 4, pixels.shape[:2])[..., None]
+    data = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(data, "JPEG", quality=92)
+    find, image = FaceFinder(), open_image(data.getvalue()).image
+    find(image)
+    times: dict[str, list[float]] = {"photo of 12 megapixels: decoding": [], "finding the faces": []}
+    for _ in range(repeats):
+        for spent, work in zip(times.values(), (lambda: open_image(data.getvalue()), lambda: find(image)), strict=True):
+            began = time.perf_counter()
+            work()
+            spent.append(time.perf_counter() - began)
+    return {name: statistics.median(spent) for name, spent in times.items()}
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("predict",))
+    parser.add_argument("--arch", choices=names.ARCHITECTURES[:2], default="resnet50")
+    parser.add_argument("--repeats", type=int, default=10, help="pairs (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
