@@ -91,34 +91,40 @@ class FaceFinder:
         """The same face, found again in close-ups. Where they do not show it, the first finding stands."""
         around = _Surroundings(image, row)
         for looks in LOOKS:
-            found = [again for look in looks if (again := self.look(around, row, *look)) is not None]
+            squares = [_square(row, *look) for look in looks]
+            close_ups = np.stack([_pixels(around.close_up(*square)) for square in squares])
+            found = []
+            for (left, top, side), again in zip(squares, self.detect_all(close_ups), strict=True):
+                again = _scaled(again, side / CLOSE_UP)
+                again[:, :_CONFIDENCE] += np.tile((left, top), 7) * _IS_PLACE
+                shares = _overlaps(row, again)
+                if len(again) and shares.max() > 0.5:
+                    found.append(again[np.argmax(shares)])
             if not found:
                 break
             row = np.mean(found, axis=0)
         return row
 
-    def look(self, around: "_Surroundings", row: np.ndarray, zoom: float, right: float, down: float):
-        """The face of `row` in one close-up, as a row, or None. The side is `zoom` boxes; the shifts are in sides."""
-        side = zoom * max(row[_W], row[_H])
-        left = row[_X] + row[_W] / 2 + (right - 0.5) * side
-        top = row[_Y] + row[_H] / 2 + (down - 0.5) * side
-        close_up, left, top, side = around.close_up(left, top, side)
-        again = _scaled(self.detect(close_up), side / CLOSE_UP)
-        again[:, :_CONFIDENCE] += np.tile((left, top), 7) * _IS_PLACE
-        shares = _overlaps(row, again)
-        return again[np.argmax(shares)] if len(again) and shares.max() > 0.5 else None
-
     def detect(self, image: Image.Image) -> np.ndarray:
         """(n, 15) detections in an image at its own size, most confident first, in its pixels."""
-        width, height = image.size
-        padded = np.zeros((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
-        padded[0, :, :height, :width] = np.asarray(image)[:, :, ::-1].transpose(2, 0, 1)  # BGR, 0 to 255
+        return self.detect_all(_pixels(image)[None])[0]
+
+    def detect_all(self, batch: np.ndarray) -> list[np.ndarray]:
+        """(b, 3, h, w) float32 BGR, 0 to 255, sides multiples of 32, to the (n, 15) detections in each image."""
         names = [f"{kind}_{stride}" for stride in _STRIDES for kind in ("cls", "obj", "bbox", "kps")]
-        maps = self.session.run(names, {self.session.get_inputs()[0].name: padded})
-        rows = [
-            _decode(*maps[4 * i : 4 * i + 4], stride, padded.shape[3] // stride) for i, stride in enumerate(_STRIDES)
+        maps = self.session.run(names, {self.session.get_inputs()[0].name: batch})
+        columns = [batch.shape[3] // stride for stride in _STRIDES]
+        return [
+            _distinct(
+                np.concatenate(
+                    [
+                        _decode(*(values[i] for values in maps[4 * k : 4 * k + 4]), stride, columns[k])
+                        for k, stride in enumerate(_STRIDES)
+                    ]
+                )
+            )
+            for i in range(len(batch))
         ]
-        return _distinct(np.concatenate(rows))
 
 
 _IS_PLACE = np.array([1, 1, 0, 0] + [1] * 10)  # which of a row's lengths are places, and move with the origin
@@ -129,20 +135,38 @@ class _Surroundings:
 
     def __init__(self, image: Image.Image, row: np.ndarray):
         side = 3 * max(row[_W], row[_H])
-        self.factor = max(1, int(side / (4 * CLOSE_UP)))  # still over twice as fine as the widest close-up
+        self.factor = max(1, int(side / (2.2 * CLOSE_UP)))  # still finer than any close-up
         self.left, self.top = int(row[_X] + row[_W] / 2 - side / 2), int(row[_Y] + row[_H] / 2 - side / 2)
         span = (int(side / self.factor) + 1) * self.factor
         cut = image.crop((self.left, self.top, self.left + span, self.top + span))
         self.image = cut.reduce(self.factor) if self.factor > 1 else cut
 
-    def close_up(self, left: float, top: float, side: float) -> tuple[Image.Image, float, float, float]:
-        """A square of the picture at CLOSE_UP pixels, and its left, top and side, moved into the surroundings."""
-        span = self.image.width * self.factor
-        side = min(side, span)
-        left, top = min(max(left, self.left), self.left + span - side), min(max(top, self.top), self.top + span - side)
+    def close_up(self, left: float, top: float, side: float) -> Image.Image:
+        """A square of the picture at CLOSE_UP pixels."""
         x, y, width = (left - self.left) / self.factor, (top - self.top) / self.factor, side / self.factor
         box = (x, y, x + width, y + width)
-        return self.image.resize((CLOSE_UP, CLOSE_UP), Image.Resampling.BILINEAR, box=box), left, top, side
+        if min(x, y) < 0 or max(x, y) + width > self.image.width:  # the box has moved far: rare, and a little slower
+            box = tuple(round(edge) for edge in box)
+            return self.image.crop(box).resize((CLOSE_UP, CLOSE_UP), Image.Resampling.BILINEAR)
+        return self.image.resize((CLOSE_UP, CLOSE_UP), Image.Resampling.BILINEAR, box=box)
+
+
+def _square(row: np.ndarray, zoom: float, right: float, down: float) -> tuple[float, float, float]:
+    """(left, top, side) of a close-up: `zoom` boxes wide, shifted in units of its side."""
+    side = zoom * max(row[_W], row[_H])
+    return (
+        row[_X] + row[_W] / 2 + (right - 0.5) * side,
+        row[_Y] + row[_H] / 2 + (down - 0.5) * side,
+        side,
+    )
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """An RGB image to what the network reads: (3, h, w) float32 BGR, 0 to 255, padded to multiples of 32."""
+    width, height = image.size
+    padded = np.zeros((3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
+    padded[:, :height, :width] = np.asarray(image)[:, :, ::-1].transpose(2, 0, 1)
+    return padded
 
 
 def frame_square(
@@ -161,12 +185,12 @@ def frame_square(
 
 
 def _decode(cls, obj, boxes, points, stride: int, columns: int) -> np.ndarray:
-    """The confident cells of one map as rows. cls, obj: (1, n, 1); boxes: (1, n, 4); points: (1, n, 10)."""
-    confidence = np.sqrt(np.clip(cls[0, :, 0], 0, 1) * np.clip(obj[0, :, 0], 0, 1))
+    """The confident cells of one map as rows. cls, obj: (n, 1); boxes: (n, 4); points: (n, 10)."""
+    confidence = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
     chosen = np.flatnonzero(confidence >= CONFIDENCE)
     cells = np.stack([chosen % columns, chosen // columns], 1)
-    middle, size = (cells + boxes[0, chosen, :2]) * stride, np.exp(boxes[0, chosen, 2:]) * stride
-    places = (np.tile(cells, 5) + points[0, chosen]) * stride
+    middle, size = (cells + boxes[chosen, :2]) * stride, np.exp(boxes[chosen, 2:]) * stride
+    places = (np.tile(cells, 5) + points[chosen]) * stride
     return np.concatenate([middle - size / 2, size, places, confidence[chosen, None]], 1).astype(np.float64)
 
 
@@ -205,5 +229,5 @@ def _reduced(image: Image.Image, side: int) -> Image.Image:
         return image
     width, height = (max(1, round(length * side / max(image.size))) for length in image.size)
     if max(image.size) >= 4 * side:
-        image = image.resize((2 * width, 2 * height), Image.Resampling.NEAREST)
+        return image.resize((2 * width, 2 * height), Image.Resampling.NEAREST).reduce(2)
     return image.resize((width, height), Image.Resampling.BILINEAR)
