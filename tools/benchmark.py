@@ -182,7 +182,9 @@ def photo(folder: Path, side: int = 1500, repeats: int = 15) -> dict[str, float]
     from imaging.faces import FaceFinder
 
     draw = np.random.default_rng(0)
-    pixels = np.asarray(Image.fromarray(skimage.data.coffee()).resize((4000, 3000), Image.Resampling.BICUBIC)).astype(np.float32)
+    pixels = np.asarray(Image.fromarray(skimage.data.coffee()).resize((4000, 3000), Image.Resampling.BICUBIC)).astype(
+        np.float32
+    )
     pixels[:side, :side] = np.asarray(portrait(side))
     pixels += draw.normal(0, 4, pixels.shape[:2])[..., None]
     data = io.BytesIO()
