@@ -178,13 +178,13 @@ def make_images(folder: Path, count: int) -> list[Path]:
 
 def photo(folder: Path, side: int = 1500, repeats: int = 15) -> dict[str, float]:
     """Seconds on one core for a 12-megapixel JPEG with one face and a camera's noise: decoding, finding the face."""
+    import skimage.data
+
     from imaging.door import open_image
     from imaging.faces import FaceFinder
 
     draw = np.random.default_rng(0)
-    pixels = np.asarray(Image.fromarray(skimage.data.coffee()).resize((4000, 3000), Image.Resampling.BICUBIC)).astype(
-        np.float32
-    )
+    pixels = np.asarray(Image.fromarray(skimage.data.coffee()).resize((4000, 3000))).astype(np.float32)
     pixels[:side, :side] = np.asarray(portrait(side))
     pixels += draw.normal(0, 4, pixels.shape[:2])[..., None]
     data = io.BytesIO()
