@@ -3,7 +3,9 @@
 import collections
 import hashlib
 import socket
+import sys
 
+import numpy as np
 import pytest
 from conftest import run
 from PIL import Image
@@ -84,7 +86,7 @@ def test_a_real_and_its_fake_differ_in_nothing_but_the_manipulation(made):
 
 def test_grey_stays_grey():
     """Colour in a grey photograph would give a Fake away."""
-    draw = samples.np.random.default_rng(0)
+    draw = np.random.default_rng(0)
     grey = samples.read_photo(next(p for p in samples.PHOTOS if p.name == "camera")).crop((0, 0, 96, 96))
     for manipulate in samples.MANIPULATIONS.values():
         for _ in range(4):
@@ -141,6 +143,7 @@ def test_a_strangers_folder_or_file_is_refused(tmp_path, capsys):
     assert samples.main([str(tmp_path / "letters" / "a.txt" / "set")]) == 1
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 3 and "is not empty" in errors[0] and "is a file" in errors[1]
+    assert "cannot be written" in errors[2]
     assert [path.name for path in tmp_path.rglob("*")] == ["letters", "a.txt"]
 
 
@@ -163,7 +166,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch, capsys):
 
 
 def test_without_scikit_image_it_says_what_to_install(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(samples.sys.modules, "skimage.data", None)
+    monkeypatch.setitem(sys.modules, "skimage.data", None)
     assert samples.main([str(tmp_path / "set")]) == 1
     assert "pip install -r requirements-dev.txt" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())

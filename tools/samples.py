@@ -54,7 +54,7 @@ PHOTOS = (
     Photo("astronaut", "Train", "scikit-image", "NASA Great Images database; public domain"),
     Photo("china", "Train", "scikit-learn", "flickr.com/photos/danielbuechele/6061409035; CC BY 2.0"),
     Photo("coins", "Train", "scikit-image", "Brooklyn Museum Collection; no known copyright restrictions"),
-    Photo("flower", "Train", "scikit-learn", "flickr.com/photos/vultilion/6056698931; CC BY 2.0"),
+    Photo("flower", "Train", "scikit-learn", "flickr.com/photos/vultilion/6056698931, by danielbuechele; CC BY 2.0"),
     Photo("grass", "Train", "scikit-image", "linolafett on DeviantArt; CC0"),
     Photo("hubble_deep_field", "Train", "scikit-image", "NASA, from HubbleSite; public domain"),
     Photo("immunohistochemistry", "Train", "scikit-image", "CMMI; no known copyright restrictions"),
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     except SamplesError as error:
         return fail(1, str(error))
     except OSError as error:
-        return fail(1, f"{error.filename or args.out}: {error.strerror or error}")
+        return fail(1, f"{args.out} cannot be written: {error.strerror or error}")
     except KeyboardInterrupt:
         return fail(130, f"interrupted; {args.out} was not made")
     what = f"{args.per_class} Real and {args.per_class} Fake pictures of {args.size} x {args.size} pixels"
