@@ -15,7 +15,7 @@ $(VENV)/installed: requirements.txt requirements-dev.txt
 
 demo: setup
 	$(BIN)/python -m tools.samples $(DEMO)/samples --per-class 1000 --size 64
-	$(BIN)/python train.py --data $(DEMO)/samples --arch tiny --epochs 24 --lr 2e-3 --out $(DEMO)/tiny --overwrite
+	$(BIN)/python train.py --data $(DEMO)/samples --arch tiny --epochs 24 --lr 1e-3 --out $(DEMO)/tiny --overwrite
 	$(BIN)/python eval.py --models $(DEMO)/tiny/best.safetensors --data $(DEMO)/samples --out $(DEMO)/evaluation --overwrite
 	$(BIN)/python predict.py $(DEMO)/samples/Test/Real/chelsea-00[0-2].jpg $(DEMO)/samples/Test/Fake/*/chelsea-00[0-2].jpg --model $(DEMO)/tiny/best.safetensors
 	@echo "This was a demonstration: the network has seen a few photos and our own manipulations of them. It is no detector."
