@@ -144,12 +144,23 @@ def as_tensors(arrays):
     return tuple(map(torch.from_numpy, arrays)) if isinstance(arrays, tuple) else torch.from_numpy(arrays)
 
 
+class Loader(DataLoader):
+    """A DataLoader whose worker processes never see Ctrl-C: it is the main process's business, which ends them."""
+
+    def __iter__(self):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # workers inherit it
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def make_loader(dataset: Dataset, *, batch_size: int, workers: int, **options) -> DataLoader:
     """A DataLoader in the dataset's order (or by `sampler=`), with pinned memory where there is a GPU.
 
     workers: processes that decode beside the main one; 0 decodes in the main one.
     """
-    return DataLoader(
+    return Loader(
         dataset,
         batch_size=batch_size,
         num_workers=workers,
@@ -160,7 +171,6 @@ def make_loader(dataset: Dataset, *, batch_size: int, workers: int, **options) -
 
 
 def _start_worker(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business; it ends its workers
     torch.set_num_threads(1)
 
 
@@ -253,6 +263,8 @@ def training_data(root: str | os.PathLike, *, seed: int, strict: bool = False) -
         train = _both_classes(whole.subset(sorted(i for i, k in dealt if k != 1)), "Train")
         validation = _both_classes(whole.subset(sorted(i for i, k in dealt if k == 1)), "Validation")
         notes = [f"{root} has no Validation/: a tenth of Train validates instead (seed {seed})"]
+    if any(_is_split(index.root.resolve().name, "Test") for index in (train, validation)):
+        raise DatasetError(f"a link in {root} leads to a Test split; nothing is trained or chosen on it")
     shared = len(set(train.hashes) & set(validation.hashes))
     if shared:
         notes.append(f"{_count(shared, 'image')} of Validation also in Train, byte for byte: its numbers will flatter")
@@ -369,21 +381,24 @@ def _stamp(path: Path) -> str | None:
         facts = path.stat()
     except OSError:
         return None
-    return f"{facts.st_size}-{facts.st_mtime_ns}-{facts.st_mode}"
+    return f"{facts.st_size}-{facts.st_mtime_ns}-{facts.st_ctime_ns}-{facts.st_mode}"
 
 
 def _store(root: Path, kind: str) -> Path:
     """Where what was found out about a folder is kept."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~"), ".cache"))
     key = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
     return cache / "deepfake-detector" / f"{kind}-{key}.json"
 
 
 def _read_store(store: Path) -> dict[str, list]:
     try:
-        return json.loads(store.read_text())
-    except (OSError, ValueError):  # none yet, or not whole: it is made again
-        return {}
+        known = json.loads(store.read_text())
+        if isinstance(known, dict) and all(isinstance(value, list) for value in known.values()):
+            return known
+    except (OSError, ValueError, RecursionError):
+        pass
+    return {}  # none yet, or not whole: it is made again
 
 
 def _write_store(store: Path, known: dict[str, list]) -> None:

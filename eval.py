@@ -47,6 +47,7 @@ CSV_COLUMNS = (
 
 def main_eval(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
+    sys.stdout.reconfigure(errors="backslashreplace")  # a model's name may be no text
     out = Path(args.out or f"results/evaluation_{datetime.now():%Y%m%d-%H%M%S}")
     try:
         return evaluate_all(args, out)
@@ -101,8 +102,13 @@ def model_names(given: list[str]) -> dict[str, Path]:
         if not paths:
             raise ModelError(f"no model files in {entry}")
         for path in paths:
-            name = (path.relative_to(entry) if entry.is_dir() else Path(path.name)).with_suffix("").as_posix()
-            found[path.as_posix() if name in found else name] = path
+            name = (path.relative_to(entry) if entry.is_dir() else Path(path.name)).with_suffix("")
+            if entry.is_dir() and len(given) > 1:
+                name = entry.resolve().name / name  # of several runs, each `best` says whose it is
+            number = 1
+            while (unique := name.as_posix() + (f"-{number}" if number > 1 else "")) in found:
+                number += 1
+            found[unique] = path
     return found
 
 
@@ -117,7 +123,7 @@ def choose_images(data: Path, detectors: dict[str, Detector], *, strict: bool) -
     seeds = {
         detector.metadata.training["seed"]
         for detector in detectors.values()
-        if detector.metadata.training.get("data", {}).get("flat_digest") == index.digest
+        if training_facts(detector).get("flat_digest") == index.digest
     }
     if len(seeds) > 1:
         raise dataset.DatasetError(f"these models split {data} with different seeds; evaluate them one at a time")
@@ -136,7 +142,7 @@ def evaluate_and_visualize(
     name: str, detector: Detector, index: dataset.Index, logits: np.ndarray, out: Path
 ) -> dict[str, object]:
     """Write predictions.csv, metrics.json and confusion_matrix.png of one model; its row of the comparison."""
-    folder = out / name.strip("/").replace("/", "_")
+    folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
     calibration, labels = detector.metadata.calibration, index.labels
     scores = calibration.scores(logits)
@@ -148,7 +154,10 @@ def evaluate_and_visualize(
     faceless = index.faceless if detector.metadata.preprocess.frame == "face" else []
     if seen:
         say(f"{name}: these are the images of its {seen}; its numbers here flatter it")
-    write_atomically(folder / "predictions.csv", report.predictions_csv(index, logits, calibration).encode())
+    write_atomically(
+        folder / "predictions.csv",
+        report.predictions_csv(index, logits, calibration),
+    )
     shown = "/".join(index.root.resolve().parts[-2:])
     plots.confusion_matrix(counts, folder / "confusion_matrix.png", title=f"{name} on {shown} (n = {len(labels)})")
     facts = {
@@ -160,7 +169,7 @@ def evaluate_and_visualize(
         "confusion_matrix": counts.tolist(),
         "metrics": numbers | {"accuracy_95": accuracy_95, "auc_95": auc_95},
     }
-    write_atomically(folder / "metrics.json", (json.dumps(facts, indent=2) + "\n").encode())
+    write_atomically(folder / "metrics.json", json.dumps(facts, indent=2) + "\n")
     row = {"model": name, "arch": detector.metadata.arch, "status": "ok", "threshold": calibration.threshold, **numbers}
     for quantity, interval in (("accuracy", accuracy_95), ("auc", auc_95)):
         low, high = interval or (None, None)
@@ -171,17 +180,23 @@ def evaluate_and_visualize(
 
 def seen_in_training(detector: Detector, index: dataset.Index) -> str | None:
     """The split these images are, file for file, of those that the detector was trained or chosen on; or None."""
-    splits = detector.metadata.training.get("data", {})
+    splits = training_facts(detector)
     digest = index.digest
     return next((name for name in ("Train", "Validation") if splits.get(name, {}).get("digest") == digest), None)
+
+
+def training_facts(detector: Detector) -> dict:
+    """What a checkpoint says of the data it was trained on; files of other origin may say anything, or nothing."""
+    facts = detector.metadata.training.get("data")
+    return {key: value for key, value in facts.items() if value is not None} if isinstance(facts, dict) else {}
 
 
 def write_comparison(rows: list[dict], out: Path) -> None:
     columns = {key: heading for key, heading in TABLE.items() if any(row.get(key) is not None for row in rows)}
     text = report.to_text(rows, columns)
-    write_atomically(out / "comparison.txt", (text + "\n").encode())
-    write_atomically(out / "comparison.md", (report.to_markdown(rows, columns) + "\n").encode())
-    write_atomically(out / "comparison.csv", report.to_csv(rows, CSV_COLUMNS).encode())
+    write_atomically(out / "comparison.txt", text + "\n")
+    write_atomically(out / "comparison.md", (report.to_markdown(rows, columns) + "\n"))
+    write_atomically(out / "comparison.csv", report.to_csv(rows, CSV_COLUMNS))
     print(text)
     say(f"written to {out}")
 
@@ -206,10 +221,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--out", help="output folder (default: results/evaluation_<time>)")
     add("--overwrite", action="store_true", help="write into an --out that is not empty")
     add("--arch", "--model_name", type=str.lower, choices=ARCHITECTURES, help="what plain weights must be")
-    add("--workers", type=int, default=0, help="decoding processes (default: 0)")
+    add("--workers", type=workers, default=0, help="decoding processes (default: 0)")
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
     add("--strict", action="store_true", help="an image that cannot be read is an error")
     return parser.parse_args(argv)
+
+
+def workers(text: str) -> int:
+    if not 0 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 256, not {text}")
+    return int(text)
 
 
 def say(message: str) -> None:

@@ -38,8 +38,10 @@ CSV_COLUMNS = ("file", "verdict", "score", "notes", "error")
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by the caller
         stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
+    if args.csv and any(os.path.realpath(args.csv) == os.path.realpath(name) for name in args.inputs):
+        return fail(2, f"--csv {shown(args.csv)} is one of the inputs; it would be overwritten")
     try:
         with open_table(args.csv) as table:
             return judge_all(args, table)
@@ -252,9 +254,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--json", action="store_true", help="one JSON object a line")
     add("--csv", metavar="FILE", help="also write a CSV file")
     add("--annotate", metavar="DIR", help="also write a copy of each picture with its faces and verdicts, as PNG")
-    add("--max-mb", type=float, default=MAX_BYTES / 2**20, help="largest file, MiB (default: %(default)g)")
+    add("--max-mb", type=megabytes, default=MAX_BYTES / 2**20, help="largest file, MiB (default: %(default)g)")
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
     return parser.parse_args(argv)
+
+
+def megabytes(text: str) -> float:
+    if not 0 < float(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1024, not {text}")
+    return float(text)
 
 
 def fail(status: int, message: str) -> int:

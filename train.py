@@ -21,6 +21,7 @@ import platform
 import shutil
 import subprocess  # noqa: S404
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -46,7 +47,7 @@ CSV_COLUMNS = (
     "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_precision", "val_recall", "val_f1",
     "val_auc", "learning_rate", "images_per_second", "seconds",
 )  # fmt: skip
-RUN_FILES = ("*.safetensors", "*.png", "*.csv", "config.json", "metrics.json")
+RUN_FILES = ("*.safetensors", "*.png", "*.csv", "config.json", ".*.safetensors.*")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -85,6 +86,7 @@ def run(args: argparse.Namespace, out: Path) -> int:
     check_space(out, network, checkpoints=2 + len(args.keep_epochs))
     preprocess = make_preprocess(args.arch, recipe, args.size, args.frame)
     config = describe_run(args, recipe, preprocess, data, device)
+    remove_earlier_run(out)
     write_json(out / "config.json", config)
     workers = default_workers(device) if args.workers is None else args.workers
     session = Session(
@@ -132,10 +134,17 @@ def prepare_model(arch: str, pretrained: str, device: torch.device) -> nn.Module
     if pretrained == "none":
         say(f"{arch}: training from scratch, without pretrained weights")
     else:
-        weights = model.imagenet_weights(arch) if pretrained == "imagenet" else read_weights(pretrained)
+        weights = model.imagenet_weights(arch) if pretrained == "imagenet" else read_pretrained(pretrained)
         kept = model.load_backbone(network, weights, arch)
         say(f"{arch}: starting from {pretrained}, {'its two-way head included' if kept else 'with a new head'}")
     return network.to(device, memory_format=torch.channels_last)
+
+
+def read_pretrained(path: str) -> dict[str, torch.Tensor]:
+    try:
+        return read_weights(path)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
 
 
 def train(network: nn.Module, session: Session, *, keep_epochs: tuple[int, ...] = ()) -> int:
@@ -143,34 +152,43 @@ def train(network: nn.Module, session: Session, *, keep_epochs: tuple[int, ...] 
     optimiser = engine.make_optimiser(network, session.recipe)
     save_first_batch(session)
     rows, best = [], None
-    try:
-        for epoch in range(1, session.recipe.epochs + 1):
-            row, logits = train_epoch(network, optimiser, session, epoch)
-            rows.append(row)
-            facts = {"epoch": epoch, "validation": row}
-            if best is None or row["val_auc"] > best[0]["val_auc"]:
-                best = row, logits
-                session.save("best", network, facts)
-            if epoch in keep_epochs:
-                session.save(f"epoch_{epoch}", network, facts)
-            session.save("last", network, facts)
-            report_epoch(rows, session)
-    except KeyboardInterrupt:
-        last = session.out / "last.safetensors" if rows else session.save("last", network, {"interrupted": True})
-        return fail(130, f"interrupted after {len(rows)} of {session.recipe.epochs} epochs; last checkpoint: {last}")
-    report_run(rows, *best, session)
+    with engine.Interruption() as interruption:
+        try:
+            for epoch in range(1, session.recipe.epochs + 1):
+                row, logits = train_epoch(network, optimiser, session, epoch, interruption.check)
+                facts = {"epoch": epoch, "validation": row}
+                session.save("last", network, facts)
+                rows.append(row)
+                if best is None or row["val_auc"] > best[0]["val_auc"]:
+                    best = row, logits
+                    session.save("best", network, facts)
+                if epoch in keep_epochs:
+                    session.save(f"epoch_{epoch}", network, facts)
+                report_epoch(rows, session)
+                interruption.check()
+            report_run(rows, *best, session)
+        except KeyboardInterrupt:
+            last = session.out / "last.safetensors"
+            if not last.exists():
+                session.save("last", network, {"interrupted": True})
+            done = f"{len(rows)} of {session.recipe.epochs} epochs"
+            return fail(130, f"interrupted after {done}; last checkpoint: {last}")
     return 0
 
 
 def train_epoch(
-    network: nn.Module, optimiser: torch.optim.Optimizer, session: Session, epoch: int
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    session: Session,
+    epoch: int,
+    check: Callable[[], None],
 ) -> tuple[dict, np.ndarray]:
     """One pass over Train, then Validation: the row of metrics.csv, and Validation's logits."""
     loader = session.loader(epoch)
     desc = f"epoch {epoch}/{session.recipe.epochs}"
     result = engine.train_epoch(
         network, loader, optimiser, device=session.device, recipe=session.recipe,
-        first_step=(epoch - 1) * len(loader), steps_per_epoch=len(loader), desc=desc,
+        first_step=(epoch - 1) * len(loader), steps_per_epoch=len(loader), desc=desc, check=check,
     )  # fmt: skip
     row, logits = evaluate(network, session)
     return {
@@ -199,7 +217,7 @@ def evaluate(network: nn.Module, session: Session) -> tuple[dict, np.ndarray]:
 
 def report_epoch(rows: list[dict], session: Session) -> None:
     row = rows[-1]
-    write_atomically(session.out / "metrics.csv", report.to_csv(rows, CSV_COLUMNS).encode())
+    write_atomically(session.out / "metrics.csv", report.to_csv(rows, CSV_COLUMNS))
     plots.curves(rows, session.out / "curves.png", title=f"{session.metadata.arch}: {session.out.name}")
     print(
         f"epoch {row['epoch']}/{session.recipe.epochs}:"
@@ -218,7 +236,7 @@ def report_run(rows: list[dict], best: dict, logits: np.ndarray, session: Sessio
     counts = metrics.confusion(index.labels, scores, calibration.threshold)
     title = f"{session.metadata.arch}, Validation, epoch {best['epoch']}"
     plots.confusion_matrix(counts, out / "confusion_matrix.png", title=title)
-    write_atomically(out / "predictions.csv", report.predictions_csv(index, logits, calibration).encode())
+    write_atomically(out / "predictions.csv", report.predictions_csv(index, logits, calibration))
     numbers = {
         "best_epoch": best["epoch"],
         "epochs": len(rows),
@@ -268,13 +286,17 @@ def prepare_folder(out: Path, *, overwrite: bool) -> None:
             raise engine.TrainingError(f"{out} is not empty; choose another --out, or add --overwrite")
         if not (out / "config.json").is_file():
             raise engine.TrainingError(f"{out} holds no earlier run; nothing in it is overwritten")
-        for pattern in ("metrics.json", *RUN_FILES):  # metrics.json first: what is left is no finished run
-            for path in out.glob(pattern):
-                path.unlink()
     out.mkdir(parents=True, exist_ok=True)
     probe = out / "write-test"
     write_atomically(probe, bytes(2**20))
     probe.unlink()
+
+
+def remove_earlier_run(out: Path) -> None:
+    """Called when all that can fail early has not failed. metrics.json goes first: what is left is no finished run."""
+    for pattern in ("metrics.json", *RUN_FILES):
+        for path in out.glob(pattern):
+            path.unlink()
 
 
 def check_space(out: Path, network: nn.Module, *, checkpoints: int) -> None:
@@ -343,7 +365,7 @@ def git_commit() -> str | None:
 
 
 def write_json(path: Path, content: dict) -> None:
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -371,21 +393,30 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--size", type=side, help="network input, pixels (default: the architecture's)")
     add("--crop", type=side, help="side of a training image, pixels (default: --size); a smaller one trains faster")
     add("--keep-epochs", type=epoch_list, default=(), metavar="1,3,5,8", help="also keep these epochs' checkpoints")
-    add("--seed", type=int, default=0)
-    add("--workers", type=int, help="decoding processes (default: 0 on a CPU, up to 8 beside a GPU)")
+    add("--seed", type=whole(2**32 - 1), default=0)
+    add("--workers", type=whole(256), help="decoding processes (default: 0 on a CPU, up to 8 beside a GPU)")
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
     add("--strict", action="store_true", help="an image that cannot be read is an error")
     return parser.parse_args(argv)
 
 
 def positive(kind: type):
-    def parse(text: str):
+    def number(text: str):
         value = kind(text)
         if not 0 < value < float("inf"):
             raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
         return value
 
-    return parse
+    return number
+
+
+def whole(most: int):
+    def number(text: str) -> int:
+        if not 0 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be from 0 to {most}, not {text}")
+        return int(text)
+
+    return number
 
 
 def side(text: str) -> int:

@@ -87,7 +87,12 @@ def pick_device(name: str = "auto") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError("no CUDA device is available; use --device cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(f"device {name} cannot be used; choose auto, cpu or cuda") from error
+    return device
 
 
 def describe_device(device: torch.device) -> str:

@@ -97,9 +97,10 @@ def save_checkpoint(path: str | os.PathLike, weights: "dict[str, torch.Tensor]",
     write_atomically(path, save(plain, metadata={FORMAT: metadata.to_json()}))
 
 
-def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Write a file whole or not at all. Raises OSError."""
+def write_atomically(path: str | os.PathLike, data: bytes | str) -> None:
+    """Write a file whole or not at all; text as UTF-8, names that are no text escaped. Raises OSError."""
     path = Path(path)
+    data = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
             file.write(data)

@@ -17,7 +17,7 @@ def predictions_csv(index: Index, logits: np.ndarray, calibration: Calibration) 
     """One line an image, paths relative to the data folder: everything later analysis needs, without the network."""
     rows = (
         {
-            "path": sample.path.relative_to(index.root).as_posix().encode("utf-8", "backslashreplace").decode(),
+            "path": sample.path.relative_to(index.root).as_posix(),
             "label": CLASSES[sample.label],
             "source": sample.source,
             "logit_real": real,

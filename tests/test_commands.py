@@ -193,8 +193,8 @@ def test_eval_compares_models_and_survives_a_broken_one(trained, small_set, tmp_
     assert "run/best" in shown and "failed: not a PyTorch" in shown and shown in (out / "comparison.txt").read_text()
     assert (out / "comparison.md").read_text().count("\n") == 5
     predictions, metrics = (
-        table(out / "run_best/predictions.csv"),
-        json.loads((out / "run_best/metrics.json").read_text()),
+        table(out / "run/best/predictions.csv"),
+        json.loads((out / "run/best/metrics.json").read_text()),
     )
     labels = np.array([row["label"] == "Fake" for row in predictions])
     says = np.array([row["verdict"] == "Fake" for row in predictions])
@@ -203,7 +203,7 @@ def test_eval_compares_models_and_survives_a_broken_one(trained, small_set, tmp_
     assert metrics["metrics"]["auc"] == pytest.approx(sklearn.metrics.roc_auc_score(labels, scores))
     low, high = metrics["metrics"]["auc_95"]
     assert low <= metrics["metrics"]["auc"] <= high
-    assert (out / "run_best/confusion_matrix.png").stat().st_size > 5000
+    assert (out / "run/best/confusion_matrix.png").stat().st_size > 5000
     assert main_eval(["--models", str(models), "--data", str(small_set), "--out", str(out)]) == 1
     assert "is not empty" in capsys.readouterr().err
 

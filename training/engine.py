@@ -2,8 +2,9 @@
 
 import math
 import random
+import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,33 @@ class EpochResult:
     learning_rate: float  # of the epoch's last step
     images_per_second: float
     seconds: float
+
+
+class Interruption:
+    """Ctrl-C as a wish, asked for at safe places: `with Interruption() as interruption: ... interruption.check()`.
+
+    Raised anywhere, KeyboardInterrupt can fall into a destructor or a callback of the loader, where Python swallows it.
+    A second Ctrl-C is raised at once.
+    """
+
+    wished = False
+
+    def __enter__(self) -> "Interruption":
+        self.before = signal.signal(signal.SIGINT, self.wish)
+        return self
+
+    def __exit__(self, *_) -> None:
+        signal.signal(signal.SIGINT, self.before)
+
+    def wish(self, *_) -> None:
+        if self.wished:
+            raise KeyboardInterrupt
+        self.wished = True
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if there was a Ctrl-C."""
+        if self.wished:
+            raise KeyboardInterrupt
 
 
 def seed_everything(seed: int) -> None:
@@ -77,8 +105,12 @@ def train_epoch(
     first_step: int,
     steps_per_epoch: int,
     desc: str,
+    check: Callable[[], None] = lambda: None,
 ) -> EpochResult:
-    """One pass. Sums stay on the device until its end, so that no step waits for a number."""
+    """One pass. Sums stay on the device until its end, so that no step waits for a number.
+
+    check: called after each step; what it raises ends the epoch.
+    """
     network.train()
     began, images, rate = time.perf_counter(), 0, recipe.learning_rate
     total_loss, hits = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.long)
@@ -100,6 +132,7 @@ def train_epoch(
         total_loss += loss.detach() * len(labels)
         hits += (logits.detach().argmax(1) == labels).sum()
         images += len(labels)
+        check()
     loss, accuracy = total_loss.item() / images, hits.item() / images  # waits for the device
     seconds = time.perf_counter() - began
     if not math.isfinite(loss):
