@@ -352,7 +352,8 @@ def test_a_failed_write_leaves_the_old_file_whole(where, error, tmp_path, monkey
 
 def test_a_full_disk_leaves_the_old_file_whole(tmp_path):
     """The write itself fails: the system is asked to let no file grow beyond a kilobyte."""
-    resource = pytest.importorskip("resource")
+    import resource
+
     path = tmp_path / "best.safetensors"
     path.write_bytes(b"old")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
