@@ -78,6 +78,29 @@ class Preprocess:
             return image.resize((self.size, self.size), _RESAMPLING[self.interpolation], box=square)
         return self.resize(image) if self.fit == "resize" else self.crop(image)
 
+    def base(self, image: Image.Image, box: Box | None = None) -> Image.Image:
+        """What training starts from and its cache keeps: the view, or with fit "crop" the whole picture around it."""
+        return image if self._crops else self.view(image, box)
+
+    def base_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) of the base of a picture of this size."""
+        return tuple(size) if self._crops else (self.size, self.size)
+
+    def base_points(self, points: np.ndarray, size: tuple[int, int], box: Box | None = None) -> np.ndarray:
+        """(k, 2) places in a picture of this size to the same places in its base, pixels."""
+        if self._crops:
+            return np.asarray(points, float)
+        square = frame_square(box, size, margin=self.margin) if box and self.frame == "face" else (0, 0, *size)
+        return (np.asarray(points, float) - square[:2]) * self.size / np.subtract(square[2:], square[:2])
+
+    def from_base(self, base: Image.Image) -> Image.Image:
+        """The view, from the base: view(image, box) == from_base(base(image, box))."""
+        return self.crop(base) if self._crops else base
+
+    @property
+    def _crops(self) -> bool:
+        return self.frame == "whole" and self.fit == "crop"
+
     def crop(self, image: Image.Image, *, size: int | None = None, where: tuple[float, float] = (0.5, 0.5)):
         """A square of native pixels, `size` wide (the network's by default); `where`: (0, 0) top left to (1, 1)."""
         size = size or self.size
