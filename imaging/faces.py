@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-FINDER_VERSION = 1  # raise it when a box changes for any picture: it keys stored boxes
+FINDER_VERSION = 2  # raise it when a box changes for any picture: it keys stored boxes
 MODEL = Path(__file__).parent.parent / "models" / "yunet_n_dynamic.onnx"
 
 CONFIDENCE = 0.6
@@ -135,7 +135,7 @@ class _Surroundings:
 
     def __init__(self, image: Image.Image, row: np.ndarray):
         side = 3 * max(row[_W], row[_H])
-        self.factor = max(1, int(side / (2.2 * CLOSE_UP)))  # still finer than any close-up
+        self.factor = max(1, int(side / (1.7 * CLOSE_UP)))  # still finer than any close-up
         self.left, self.top = int(row[_X] + row[_W] / 2 - side / 2), int(row[_Y] + row[_H] / 2 - side / 2)
         span = (int(side / self.factor) + 1) * self.factor
         cut = image.crop((self.left, self.top, self.left + span, self.top + span))
