@@ -14,21 +14,25 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from imaging.door import DOOR_VERSION, ImageError, Picture, list_files, list_images, open_image, read_bytes
-from imaging.faces import FINDER_VERSION, FaceFinder
+from imaging.door import DOOR_VERSION, ImageError, Picture, is_image, list_files, open_image, read_bytes
+from imaging.faces import FINDER_VERSION, Face, FaceFinder
 from imaging.preprocess import Box
 from names import CLASSES, FAKE, REAL
 
+STORE_VERSION = 2  # raise it when the rows of a store change
+UNENTERED = "folder that cannot be entered"  # how the reason begins, where a folder is left out
 SPLIT_NAMES = {
     "Train": ("train", "training"),
     "Validation": ("validation", "valid", "val"),
@@ -53,14 +57,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Index:
-    """The images of one data folder that can be read, sorted by label and path, and those that cannot."""
+    """The images of one data folder that can be read, sorted by label and path, and what cannot."""
 
     root: Path
     samples: tuple[Sample, ...]
     hashes: tuple[str, ...]  # SHA-256 of each sample's file
-    left_out: tuple[tuple[Path, str], ...] = ()  # images that cannot be read, with the reason
+    sizes: tuple[tuple[int, int], ...]  # (width, height) of each sample, upright, pixels
+    left_out: tuple[tuple[Path, str], ...] = ()  # images and sub-folders that cannot be read, with the reason
     passed_over: int = 0  # files that are not named like images
-    faces: tuple[tuple[Box, ...], ...] | None = None  # of each sample, largest first; None: not searched
+    faces: tuple[tuple[Face, ...], ...] | None = None  # of each sample, largest first; None: not searched
 
     @property
     def digest(self) -> str:
@@ -71,10 +76,11 @@ class Index:
         )
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
-    @property
+    @cached_property
     def boxes(self) -> tuple[tuple[Box, ...], ...]:
-        """The faces of each sample; none where they were not searched."""
-        return self.faces if self.faces is not None else ((),) * len(self.samples)
+        """The boxes of each sample's faces; none where they were not searched."""
+        faces = self.faces if self.faces is not None else ((),) * len(self.samples)
+        return tuple(tuple(face.box for face in found) for found in faces)
 
     @property
     def faceless(self) -> list[Path]:
@@ -92,15 +98,28 @@ class Index:
             self,
             samples=tuple(self.samples[i] for i in chosen),
             hashes=tuple(self.hashes[i] for i in chosen),
+            sizes=tuple(self.sizes[i] for i in chosen),
             faces=None if self.faces is None else tuple(self.faces[i] for i in chosen),
         )
+
+    def picture(self, i: int) -> Picture:
+        """Sample `i`, from the very bytes that were indexed. Raises DatasetError if they are not there any more."""
+        path = self.samples[i].path
+        try:
+            data = read_bytes(path)
+            picture = open_image(data) if _hash(data) == self.hashes[i] else None
+        except ImageError as error:
+            raise DatasetError(f"{path}: {error} (it could be read when the folder was indexed)") from error
+        if picture is None or picture.image.size != self.sizes[i]:
+            raise DatasetError(f"{path} changed since it was indexed; run again")
+        return picture
 
     def summary(self) -> str:
         """For people: how many of each class, and what was left out."""
         counts = np.bincount(self.labels, minlength=2)
         text = f"{self.root}: {counts[REAL]} Real, {counts[FAKE]} Fake"
         if self.left_out:
-            text += f"; {_count(len(self.left_out), 'image')} left out that cannot be read"
+            text += f"; {_count_left_out(self.left_out)} left out that cannot be read"
         if self.passed_over:
             text += f"; {_count(self.passed_over, 'other file')} passed over"
         if self.faces is not None and self.faceless:
@@ -113,7 +132,7 @@ class DeepFakeDataset(Dataset):
 
     transform: an upright RGB PIL image -> (3, h, w) float32 NumPy array (a Preprocess, for instance), or None for
         the PIL images themselves. A tuple of arrays becomes a tuple of tensors.
-    strict: an image that cannot be read raises StrictError, instead of being counted, listed and left out.
+    strict: an image or folder that cannot be read raises StrictError, instead of being counted, listed and left out.
     Raises DatasetError when the folder has no Real/ and Fake/, or when one of them has no readable image.
     """
 
@@ -131,12 +150,8 @@ class DeepFakeDataset(Dataset):
         return image if self.transform is None else as_tensors(self.transform(image)), self.samples[i].label
 
     def picture(self, i: int) -> Picture:
-        """Sample `i`, opened. Raises DatasetError if the file changed since it was indexed and cannot be read now."""
-        path = self.samples[i].path
-        try:
-            return open_image(path)
-        except ImageError as error:
-            raise DatasetError(f"{path}: {error} (it could be read when the folder was indexed)") from error
+        """Sample `i`, opened. Raises DatasetError if the file changed since it was indexed."""
+        return self.index.picture(i)
 
 
 def as_tensors(arrays):
@@ -155,19 +170,29 @@ class Loader(DataLoader):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def make_loader(dataset: Dataset, *, batch_size: int, workers: int, **options) -> DataLoader:
-    """A DataLoader in the dataset's order (or by `sampler=`), with pinned memory where there is a GPU.
+def make_loader(
+    dataset: Dataset,
+    *,
+    batch_size: int = 1,
+    batches: list[list[int]] | None = None,
+    workers: int,
+    collate_fn: Callable | None = None,
+) -> DataLoader:
+    """A DataLoader in the dataset's order, with pinned memory where there is a GPU.
 
-    workers: processes that decode beside the main one; 0 decodes in the main one.
+    batches: the samples of each batch, for a dataset whose __getitems__ makes a whole batch of them.
+    workers: processes that load beside the main one; 0 loads in the main one.
     """
+    how = {"batch_size": batch_size, "collate_fn": collate_fn}
+    if batches is not None:
+        how = {"batch_sampler": batches, "collate_fn": as_it_is}
     return Loader(
-        dataset,
-        batch_size=batch_size,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_start_worker,
-        **options,
+        dataset, **how, num_workers=workers, pin_memory=torch.cuda.is_available(), worker_init_fn=_start_worker
     )
+
+
+def as_it_is(batch):
+    return batch
 
 
 def _start_worker(_: int) -> None:
@@ -180,46 +205,71 @@ def index_folder(root: str | os.PathLike, *, strict: bool = False) -> Index:
     The result is kept in the user's cache folder; a file that has not changed since is not read again.
     """
     root = Path(root)
-    files, passed_over = [], 0
-    for label, folder in enumerate(_class_folders(root)):
-        images = list_images(folder)
+    files, unentered, passed_over = [], [], 0
+    class_folders = _class_folders(root)
+    for label, folder in enumerate(class_folders):
+        found = list_files(folder, on_error=unentered.append)
+        images = [path for path in found if is_image(path)]
         files += [Sample(path, label, _source(path, folder)) for path in images]
-        passed_over += len(list_files(folder)) - len(images)
+        passed_over += len(found) - len(images)
     facts = _look_at([sample.path for sample in files], root)
-    good = [(sample, content) for sample, (content, error) in zip(files, facts, strict=True) if error is None]
-    left_out = [(s.path, error) for s, (_, error) in zip(files, facts, strict=True) if error is not None]
+    good = [(sample, fact) for sample, fact in zip(files, facts, strict=True) if fact.error is None]
+    left_out = [(s.path, fact.error) for s, fact in zip(files, facts, strict=True) if fact.error is not None]
+    left_out += [(Path(error.filename), f"{UNENTERED} ({error.strerror})") for error in unentered]
     if strict and left_out:
-        raise StrictError(f"{_count(len(left_out), 'image')} cannot be read:\n{list_left_out(left_out)}")
-    index = Index(root, tuple(s for s, _ in good), tuple(c for _, c in good), tuple(left_out), passed_over)
+        raise StrictError(f"{_count_left_out(left_out)} cannot be read:\n{list_left_out(left_out)}")
+    index = Index(
+        root,
+        samples=tuple(sample for sample, _ in good),
+        hashes=tuple(fact.content for _, fact in good),
+        sizes=tuple((fact.width, fact.height) for _, fact in good),
+        left_out=tuple(left_out),
+        passed_over=passed_over,
+    )
     for label, name in enumerate(CLASSES):
         if not (index.labels == label).any():
-            raise DatasetError(f"no readable images in {_class_folders(root)[label]} ({name})")
+            why = f":\n{list_left_out(left_out)}" if left_out else ""
+            raise DatasetError(f"no readable images in {class_folders[label]} ({name}){why}")
     return index
 
 
 def with_faces(index: Index) -> Index:
-    """The index with the faces of every sample, found in parallel, once: they are kept beside the stored index."""
-    store = _store(index.root, f"faces-{DOOR_VERSION}-{FINDER_VERSION}")
+    """The index with the faces of every sample, found in parallel, once: they are kept beside the stored index.
+
+    Raises DatasetError if a file changed since it was indexed.
+    """
+    store = _store(index.root, f"faces-{STORE_VERSION}-{DOOR_VERSION}-{FINDER_VERSION}")
     known = _read_store(store)
-    missing = {content: s.path for s, content in zip(index.samples, index.hashes, strict=True) if content not in known}
+    missing = {content: i for i, content in enumerate(index.hashes) if content not in known}
     if missing:
         find = FaceFinder()
 
-        def boxes(path: Path) -> list[Box]:
-            return [face.box for face in find(open_image(path).image)[0]]
+        def search(content: str) -> None:
+            known[content] = [face.row for face in find(index.picture(missing[content]).image)[0]]
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = pool.map(boxes, missing.values())
-            shown = tqdm(
-                found, total=len(missing), desc=f"faces of {index.root}", unit="img", disable=None, leave=False
-            )
-            known |= dict(zip(missing, shown, strict=True))
-        _write_store(store, known)
-    return replace(index, faces=tuple(tuple(map(tuple, known[content])) for content in index.hashes))
+        try:
+            in_threads(search, list(missing), f"faces of {index.root}")
+        finally:  # what was found before Ctrl-C is kept
+            _write_store(store, known)
+    return replace(index, faces=tuple(tuple(map(Face.from_row, known[content])) for content in index.hashes))
+
+
+def in_threads(work: Callable, items: Sequence, desc: str) -> None:
+    """work(item) for each item, in parallel: decoding and hashing release the interpreter's lock. A bar on a terminal.
+
+    An error and Ctrl-C wait for what is under way, and drop the rest.
+    """
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        done = pool.map(work, items)
+        for _ in tqdm(done, total=len(items), desc=desc, unit="img", disable=None, leave=False):
+            pass
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def list_left_out(left_out: Iterable[tuple[Path, str]], limit: int = 20) -> str:
-    """One line a file that was left out, the first `limit` of them."""
+    """One line a file or folder that was left out, the first `limit` of them."""
     left_out = list(left_out)
     lines = [f"  {path}: {reason}" for path, reason in left_out[:limit]]
     return "\n".join(lines + ([f"  and {len(left_out) - limit} more"] if len(left_out) > limit else []))
@@ -345,34 +395,47 @@ def _source(path: Path, class_folder: Path) -> str:
     return parts[0] if len(parts) > 1 else ""
 
 
-def _look_at(paths: list[Path], root: Path) -> list[tuple[str, str | None]]:
-    """(SHA-256, None or why it cannot be read) for each path, from the stored index where the file is unchanged."""
-    store = _store(root, f"index-{DOOR_VERSION}")
-    known = _read_store(store)
+class Fact(NamedTuple):
+    """What one look at a file found out."""
+
+    content: str  # SHA-256 of its bytes, "" if they cannot be read
+    error: str | None  # why it is no picture to use
+    width: int = 0  # of the upright picture, pixels
+    height: int = 0
+
+
+def _look_at(paths: list[Path], root: Path) -> list[Fact]:
+    """The facts of each path, from the stored index where the file is unchanged."""
+    store = _store(root, f"index-{STORE_VERSION}-{DOOR_VERSION}")
+    known = _read_store(store)  # {name: [stamp, *Fact]}
     keys = [path.relative_to(root).as_posix() for path in paths]
     stamps = [_stamp(path) for path in paths]
     stale = [i for i, key in enumerate(keys) if known.get(key, [None])[0] != stamps[i] or stamps[i] is None]
     if stale:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and hashing release the interpreter lock
-            work = pool.map(_look_at_one, [paths[i] for i in stale])
-            shown = tqdm(work, total=len(stale), desc=f"checking {root}", unit="img", disable=None, leave=False)
-            for i, (content, error) in zip(stale, shown, strict=True):
-                known[keys[i]] = [stamps[i], content, error]
-        _write_store(store, {key: known[key] for key in sorted(set(keys))})
-    return [(known[key][1], known[key][2]) for key in keys]
+
+        def look(i: int) -> None:
+            known[keys[i]] = [stamps[i], *_look_at_one(paths[i])]
+
+        try:
+            in_threads(look, stale, f"checking {root}")
+        finally:  # what was found before Ctrl-C is kept
+            _write_store(store, {key: known[key] for key in sorted(known.keys() & set(keys))})
+    return [Fact(*known[key][1:]) for key in keys]
 
 
-def _look_at_one(path: Path) -> tuple[str, str | None]:
+def _look_at_one(path: Path) -> Fact:
     try:
         data = read_bytes(path)
-        content = hashlib.sha256(data).hexdigest()
     except ImageError as error:
-        return "", str(error)
+        return Fact("", str(error))
     try:
-        open_image(data)
+        return Fact(_hash(data), None, *open_image(data).image.size)
     except ImageError as error:
-        return content, str(error)
-    return content, None
+        return Fact(_hash(data), str(error))
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _stamp(path: Path) -> str | None:
@@ -384,11 +447,19 @@ def _stamp(path: Path) -> str | None:
     return f"{facts.st_size}-{facts.st_mtime_ns}-{facts.st_ctime_ns}-{facts.st_mode}"
 
 
-def _store(root: Path, kind: str) -> Path:
-    """Where what was found out about a folder is kept."""
+def cache_folder() -> Path:
+    """Where what was found out about data folders is kept; it may not exist yet."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~"), ".cache"))
-    key = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    return cache / "deepfake-detector" / f"{kind}-{key}.json"
+    return cache / "deepfake-detector"
+
+
+def folder_key(root: Path) -> str:
+    """A data folder's part in the names of what is kept about it."""
+    return hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+
+
+def _store(root: Path, kind: str) -> Path:
+    return cache_folder() / f"{kind}-{folder_key(root)}.json"
 
 
 def _read_store(store: Path) -> dict[str, list]:
@@ -415,3 +486,9 @@ def _write_store(store: Path, known: dict[str, list]) -> None:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _count_left_out(left_out: Iterable[tuple[Path, str]]) -> str:
+    folders = [reason.startswith(UNENTERED) for _, reason in left_out]
+    counts = {"image": len(folders) - sum(folders), "folder": sum(folders)}
+    return " and ".join(_count(number, noun) for noun, number in counts.items() if number)

@@ -2,6 +2,7 @@
 
     python eval.py --models results/run/best.safetensors --data data/Test
     python eval.py --models results/ --data data --out results/evaluation
+    torchrun --nproc-per-node 2 eval.py --models results/ --data data/Test     # each process judges its share
 
 --data is a folder with Real/ and Fake/, or one with Test/, which is then taken. For each model the output folder gets
 predictions.csv, metrics.json and confusion_matrix.png; comparison.csv, .md and .txt hold one row a model.
@@ -12,6 +13,7 @@ Exit status: 0 every model was evaluated; 1 at least one failed (its row says wh
 
 import argparse
 import json
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +24,7 @@ import dataset
 from detector import Detector, ModelError, find_models, load
 from detector.checkpoint import write_atomically
 from evaluation import metrics, plots, report
+from evaluation.ranks import ALONE, Ranks, join, leave, lost
 from evaluation.scoring import score_index
 from names import ARCHITECTURES
 
@@ -47,36 +50,50 @@ CSV_COLUMNS = (
 
 def main_eval(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
+    ranks = join()
+    if not ranks.first:
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # one speaks for all
     sys.stdout.reconfigure(errors="backslashreplace")  # a model's name may be no text
     out = Path(args.out or f"results/evaluation_{datetime.now():%Y%m%d-%H%M%S}")
     try:
-        return evaluate_all(args, out)
+        return evaluate_all(args, out, ranks)
     except dataset.DatasetError as error:
         return fail(1 if isinstance(error, dataset.StrictError) else 2, str(error))
     except ModelError as error:
         return fail(3, str(error))
     except FileExistsError as error:
         return fail(1, f"{error.filename} is not empty; choose another --out, or add --overwrite")
+    except RuntimeError as error:
+        if not lost(error):
+            raise
+        return fail(1, "another process of this evaluation is gone; nothing was written")
     except OSError as error:
         return fail(1, f"{error.filename or out}: {error.strerror or error}")
     except KeyboardInterrupt:
         return fail(130, "interrupted; nothing was written")
+    finally:
+        leave()
 
 
-def evaluate_all(args: argparse.Namespace, out: Path) -> int:
+def evaluate_all(args: argparse.Namespace, out: Path, ranks: Ranks = ALONE) -> int:
     """Load the models, score the images once for all of them, write what was found."""
-    prepare_folder(out, overwrite=args.overwrite)
+    if ranks.first:
+        prepare_folder(out, overwrite=args.overwrite)
+    device = ranks.device if args.device == "auto" and ranks.size > 1 else args.device
     detectors, failed = {}, {}
     for name, path in model_names(args.models).items():
         try:
-            detectors[name] = load_model(path, arch=args.arch, device=args.device)
+            detectors[name] = load_model(path, arch=args.arch, device=device)
         except ModelError as error:
             failed[name] = error
             fail(1, f"{path}: {error}")
     if not detectors:
         raise ModelError("no model can be used")
-    index = choose_images(Path(args.data), detectors, strict=args.strict)
-    all_logits = score_index(detectors, index, workers=args.workers, desc=f"{len(detectors)} models")
+    with ranks.first_alone():  # the others find its index on the disk
+        index = choose_images(Path(args.data), detectors, strict=args.strict)
+    all_logits = score_index(detectors, index, workers=args.workers, desc=f"{len(detectors)} models", ranks=ranks)
+    if not ranks.first:
+        return 0
     rows = []
     for name, logits in all_logits.items():
         if isinstance(logits, ModelError):

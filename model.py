@@ -51,17 +51,64 @@ def _timm(name: str) -> Callable[[int], nn.Module]:
 
 
 @dataclass(frozen=True)
+class Head:
+    """What follows the average over the feature map's places. By default the network's own: one linear layer.
+
+    hidden: units of a dense layer with ReLU before the last one, 8 to 4096, or 0 for none.
+    dropout: share of the last layer's inputs that is dropped in training, 0 to 0.9. The network's own dropout, before
+        the head, stays.
+    Raises NetworkError.
+    """
+
+    hidden: int = 0
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        if type(self.hidden) is not int or not (self.hidden == 0 or 8 <= self.hidden <= 4096):
+            raise NetworkError(f"a head of {self.hidden!r} hidden units; choose 0 or a whole number from 8 to 4096")
+        if type(self.dropout) not in (int, float) or not 0 <= self.dropout <= 0.9:
+            raise NetworkError(f"a head with dropout {self.dropout!r}; choose from 0 to 0.9")
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether, when judging, it is one linear layer: then a heat map can be drawn from its weights."""
+        return self.hidden == 0
+
+    def build(self, linear: nn.Linear) -> nn.Module:
+        """What stands in the place of a network's last layer: (n, c) -> (n, outputs). By default `linear` itself."""
+        if self == LINEAR:
+            return linear
+        if self.is_linear:
+            return nn.Sequential(nn.Dropout(self.dropout), nn.Linear(linear.in_features, linear.out_features))
+        return nn.Sequential(
+            nn.Linear(linear.in_features, self.hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(self.dropout),  # also where it is 0: the names of the weights do not depend on it
+            nn.Linear(self.hidden, linear.out_features),
+        )
+
+
+LINEAR = Head()
+
+
+@dataclass(frozen=True)
 class Architecture:
     """One row of MODELS."""
 
     build: Callable[[int], nn.Module]  # number of outputs -> the network, freshly initialised
     head: str  # name of the last linear layer; before it the feature map is averaged over its places, in every row
     features: Callable[[nn.Module, torch.Tensor], torch.Tensor]  # network, images -> that feature map (n, c, h', w')
+    top: tuple[str, ...]  # names of the last stage's modules: trained with the head where the rest stands still
     mean: tuple[float, float, float] = IMAGENET_MEAN  # what the published weights were trained with
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: str = "bilinear"
     size: int = 224  # pixels
     imagenet: str | None = None  # the published weights' name in torchvision, or the model's in timm
+
+    @property
+    def classifier(self) -> str:
+        """Name of the module that holds the head and nothing else that learns: in efficientnet_b0 also a dropout."""
+        return self.head.partition(".")[0]
 
 
 MODELS: dict[str, Architecture] = {
@@ -69,12 +116,14 @@ MODELS: dict[str, Architecture] = {
         build=lambda outputs: torchvision.models.resnet50(num_classes=outputs),
         head="fc",
         features=lambda network, images: nn.Sequential(*list(network.children())[:-2])(images),
+        top=("layer4.2",),
         imagenet="ResNet50_Weights.IMAGENET1K_V2",
     ),
     "efficientnet_b0": Architecture(
         build=lambda outputs: torchvision.models.efficientnet_b0(num_classes=outputs),
         head="classifier.1",
         features=lambda network, images: network.features(images),
+        top=("features.7", "features.8"),
         interpolation="bicubic",
         imagenet="EfficientNet_B0_Weights.IMAGENET1K_V1",
     ),
@@ -82,6 +131,7 @@ MODELS: dict[str, Architecture] = {
         build=_timm("tf_efficientnet_lite0"),
         head="classifier",
         features=lambda network, images: network.forward_features(images),
+        top=("blocks.6", "conv_head", "bn2"),
         mean=HALF,
         std=HALF,
         interpolation="bicubic",
@@ -91,6 +141,7 @@ MODELS: dict[str, Architecture] = {
         build=_timm("tf_efficientnet_lite2"),
         head="classifier",
         features=lambda network, images: network.forward_features(images),
+        top=("blocks.6", "conv_head", "bn2"),
         mean=HALF,
         std=HALF,
         interpolation="bicubic",
@@ -101,6 +152,7 @@ MODELS: dict[str, Architecture] = {
         build=Tiny,
         head="classifier",
         features=lambda network, images: network.features(images),
+        top=("features.6", "features.7"),
         mean=HALF,
         std=HALF,
         size=64,
@@ -108,13 +160,36 @@ MODELS: dict[str, Architecture] = {
 }
 
 
-def create_model(name: str, outputs: int = len(CLASSES)) -> nn.Module:
-    """A freshly initialised network, (n, 3, h, w) float32 -> (n, outputs) logits. Raises NetworkError."""
+def create_model(name: str, outputs: int = len(CLASSES), *, head: Head = LINEAR) -> nn.Module:
+    """A freshly initialised network, (n, 3, h, w) float32 -> (n, outputs) logits. Raises NetworkError.
+
+    With the default head it is the library's own network, down to the names of its weights.
+    """
     row = architecture(name)
     network = row.build(outputs)
     # The EfficientNets draw their last layer for many classes: with two, the first loss would be 3 instead of 0.7.
     network.get_submodule(row.head).reset_parameters()
+    network.set_submodule(row.head, head.build(network.get_submodule(row.head)))
     return network
+
+
+def trainable(network: nn.Module, name: str, which: str) -> list[nn.Module]:
+    """Let a part of a network learn, in place, and the rest stand still. Returns the modules that stand still.
+
+    which: "all"; "head", what follows the average over the feature map; or "top", the last stage and the head.
+    Those modules hold nothing that learns, and belong in evaluation mode while the others learn: their batch
+    normalisation keeps its averages, and nothing in them is dropped by chance. Raises NetworkError.
+    """
+    row = architecture(name)
+    parts = {"all": ("",), "top": (*row.top, row.classifier), "head": (row.classifier,)}
+    if which not in parts:
+        raise NetworkError(f"no part of a network is called {which!r} (choose from {', '.join(parts)})")
+    learning = {module for part in parts[which] for module in network.get_submodule(part).modules()}
+    for module in network.modules():
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(module in learning)
+    # Not only those without children: timm's batch normalisation has its activation for a child.
+    return [module for module in network.modules() if learning.isdisjoint(module.modules())]
 
 
 def architecture(name: str) -> Architecture:
@@ -124,10 +199,10 @@ def architecture(name: str) -> Architecture:
     return MODELS[name]
 
 
-def skeleton(name: str) -> nn.Module:
+def skeleton(name: str, head: Head = LINEAR) -> nn.Module:
     """The network without memory behind its weights: for names and shapes only."""
     with torch.device("meta"):
-        return create_model(name)
+        return create_model(name, head=head)
 
 
 def imagenet_weights(name: str) -> dict[str, torch.Tensor]:
@@ -154,22 +229,25 @@ def imagenet_weights(name: str) -> dict[str, torch.Tensor]:
 
 
 def load_backbone(network: nn.Module, weights: dict[str, torch.Tensor], name: str) -> bool:
-    """Load pretrained weights of the same backbone with any head into `network`, in place.
+    """Load pretrained weights of the same backbone with any head into `network`, which has any head, in place.
 
-    A head with as many outputs as ours is loaded too; the return value says whether it was.
+    Their head is loaded too if all its tensors fit ours, and none of them otherwise; returns whether it was.
     Raises NetworkError naming the first tensor that does not fit.
     """
-    head = architecture(name).head
-    own = network.state_dict()
-    ours = [f"{head}.weight", f"{head}.bias"]
-    keeps_head = all(key in weights and weights[key].shape == own[key].shape for key in ours)
-    if not keeps_head:
-        weights = {key: tensor for key, tensor in weights.items() if key not in ours} | {key: own[key] for key in ours}
+    row, own = architecture(name), network.state_dict()
+
+    def shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+        return {key: tensor.shape for key, tensor in tensors.items() if key.startswith(f"{row.classifier}.")}
+
+    ours, theirs = shapes(own), shapes(weights)
+    if ours != theirs:
+        backbone = {key: tensor for key, tensor in weights.items() if key not in theirs}
+        weights = backbone | {key: own[key] for key in ours}
     mismatch = first_mismatch(own, weights)
     if mismatch:
         raise NetworkError(f"the pretrained weights do not fit {name} (first mismatch: {mismatch})")
     network.load_state_dict(weights, strict=False)  # batch counters may be missing; first_mismatch saw the rest
-    return keeps_head
+    return ours == theirs
 
 
 def first_mismatch(own: dict, given: dict) -> str | None:

@@ -1,29 +1,29 @@
 """Train a detector on a folder with Train/ and Validation/, each with Real/ and Fake/.
 
     python train.py --data data --arch resnet50 --pretrained imagenet
-    python train.py --data data --arch tf_efficientnet_lite0 --pretrained lite0.safetensors --crop 160 --epochs 5
-    python train.py --data data --arch efficientnet_b0 --recipe original --keep-epochs 1,3,5,8
+    python train.py --data data --arch tf_efficientnet_lite0 --pretrained lite0.safetensors --crop 128,160 --epochs 5
+    python train.py --data data --arch efficientnet_b0 --recipe robust --set jpeg=0.3 --out results/b0 --resume
+    torchrun --nproc-per-node 2 train.py --data data --arch resnet50 --recipe robust --pretrained imagenet
 
 A run folder under results/ holds config.json, batch.png, metrics.csv and curves.png (after each epoch), the checkpoints
 best.safetensors (by Validation AUC) and last.safetensors, and at the end predictions.csv and confusion_matrix.png (of
-the best epoch, on Validation) and metrics.json. Test is never read here; eval.py is for that.
+the best epoch, on Validation) and metrics.json. state.pt is what --resume goes on from, from the exact batch; it goes
+when the run is finished. Test is never read here; eval.py is for that.
 
-Exit status: 0 trained; 1 the output folder failed, the loss diverged, or (--strict) an image cannot be read; 2 usage,
-or no usable data folder; 3 the pretrained weights cannot be used; 130 Ctrl-C, with a checkpoint left.
+Exit status: 0 trained; 1 the output folder failed, the loss diverged, a process was lost, or (--strict) an image cannot
+be read; 2 usage, or no usable data folder; 3 the pretrained weights cannot be used; 130 Ctrl-C and 143 SIGTERM, with
+the state saved.
 """
 
 import argparse
-import contextlib
 import dataclasses
-import json
+import hashlib
+import importlib.util
 import os
-import platform
-import shutil
-import subprocess  # noqa: S404
+import signal
+import statistics
 import sys
-from collections.abc import Callable
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -34,191 +34,159 @@ import dataset
 import model
 from detector import Detector
 from detector.backend_torch import TorchBackend, describe_device, pick_device
-from detector.checkpoint import Metadata, ModelError, read_weights, save_checkpoint, write_atomically
+from detector.checkpoint import Metadata, ModelError, read_weights, write_atomically
 from evaluation import metrics, plots, report
+from evaluation.ranks import ALONE, Ranks, join, leave, lost
 from evaluation.scoring import score_index
-from imaging.preprocess import FITS, FRAMES, Preprocess
+from imaging.preprocess import FRAMES, Preprocess
 from names import ARCHITECTURES
-from training import engine
-from training.augment import AugmentedDataset, TrainTransform
-from training.recipes import RECIPES, Recipe
+from training import engine, folder, resume
+from training.cache import MODES, CacheError, pictures
+from training.engine import TrainingError
+from training.recipes import RECIPES, Recipe, with_values
+from training.run import Run, Session
 
 CSV_COLUMNS = (
     "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_precision", "val_recall", "val_f1",
-    "val_auc", "learning_rate", "images_per_second", "seconds",
+    "val_auc", "learning_rate", "crop", "images_per_second", "seconds",
 )  # fmt: skip
-RUN_FILES = ("*.safetensors", "*.png", "*.csv", "config.json", ".*.safetensors.*")
+VALIDATED = ("loss", "accuracy", "precision", "recall", "f1", "auc")
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    out = Path(args.out or f"results/{args.arch}_{args.recipe}_{datetime.now():%Y%m%d-%H%M%S}")
+    ranks = ALONE
     try:
-        return run(args, out)
+        ranks = join()
+        out = args.out or f"results/{args.arch}_{args.recipe}_{datetime.now():%Y%m%d-%H%M%S}"
+        args.out = ranks.gather(out)[0]
+        return run(args, Path(args.out), ranks) if args.seeds == 1 else run_seeds(args, ranks)
     except dataset.DatasetError as error:
         return fail(1 if isinstance(error, dataset.StrictError) else 2, str(error))
     except (model.NetworkError, ModelError) as error:
         return fail(3, str(error))
-    except engine.TrainingError as error:
+    except (TrainingError, CacheError) as error:
         return fail(1, str(error))
+    except torch.OutOfMemoryError:
+        return fail(1, "the memory of the device is full; try half the --batch-size with --set accumulate=2")
+    except RuntimeError as error:
+        if not lost(error):
+            raise
+        return fail(1, "another process of this run is gone; the same command with --resume goes on")
     except OSError as error:
-        return fail(1, f"{error.filename or out}: {error.strerror or error}")
+        return fail(1, f"{error.filename or args.out}: {error.strerror or error}")
     except KeyboardInterrupt:
         return fail(130, "interrupted before training began; nothing was saved")
     finally:
-        with contextlib.suppress(OSError):
-            out.rmdir()  # only an empty folder goes: one that nothing was written to
+        leave()
+        if args.out and ranks.first:
+            folder.remove_if_empty(Path(args.out))  # one that nothing was written to
 
 
-def run(args: argparse.Namespace, out: Path) -> int:
+def run(args: argparse.Namespace, out: Path, ranks: Ranks) -> int:
     """Prepare everything, then train."""
-    recipe = override(RECIPES[args.recipe], args)
-    device = pick_device(args.device)
-    say(f"device: {describe_device(device)}")
-    prepare_folder(out, overwrite=args.overwrite)
-    data = dataset.training_data(args.data, seed=args.seed, strict=args.strict)
-    if args.frame == "face":
-        framed = {name: dataset.with_faces(getattr(data, name)) for name in ("train", "validation")}
-        data = dataclasses.replace(data, **framed)
-    describe_data(data)
-    engine.seed_everything(args.seed)
-    network = prepare_model(args.arch, args.pretrained, device)
-    check_space(out, network, checkpoints=2 + len(args.keep_epochs))
-    preprocess = make_preprocess(args.arch, recipe, args.size, args.frame)
-    config = describe_run(args, recipe, preprocess, data, device)
-    remove_earlier_run(out)
-    write_json(out / "config.json", config)
-    workers = default_workers(device) if args.workers is None else args.workers
+    device = pick_device(ranks.device if args.device == "auto" and ranks.size > 1 else args.device)
+    earlier = folder.read_json(out / "config.json") if args.resume else {}
+    if args.threads or earlier:
+        torch.set_num_threads(args.threads or earlier["threads"])  # the order of sums depends on it
+    say(f"device: {describe_device(device)}", ranks)
+    with ranks.first_alone():  # the others find on the disk what it has made
+        if ranks.first:
+            folder.prepare_folder(out, overwrite=args.overwrite, resume=args.resume)
+        data = load_data(args)
+    describe_data(data, ranks)
+    config = describe_run(args, data, device, ranks)
+    state = resume.load_state(out) if args.resume else None
+    if earlier and finished_or_other(out, earlier, config, ranks):
+        return 0
+    network = prepare_model(args, device, ranks)
+    if ranks.first:
+        folder.check_space(out, network, checkpoints=2 + len(args.keep_epochs))
+        if state is None:
+            folder.remove_earlier_run(out)
+            folder.write_json(out / "config.json", config)
+    ranks.wait()
+    preprocess = make_preprocess(args)
+    with ranks.first_alone():
+        decoded = pictures(data.train, preprocess, args.cache)
+    say(decoded.description, ranks)
+    metadata = Metadata(args.arch, preprocess, training=config, head=dataclasses.asdict(args.head))
     session = Session(
-        out, data, recipe, Metadata(args.arch, preprocess, training=config), device, workers, args.seed,
-        crop=args.crop or preprocess.size,
+        out, data, decoded, args.values, metadata, device,
+        ranks, args.seed, workers=default_workers(device, ranks) if args.workers is None else args.workers,
+        precision=engine.pick_precision(args.precision, device), compiled=args.compile, save_every=args.save_every,
     )  # fmt: skip
-    return train(network, session, keep_epochs=args.keep_epochs)
+    return train(Run(network, session, state), keep_epochs=args.keep_epochs, tensorboard=args.tensorboard)
 
 
-@dataclasses.dataclass(frozen=True)
-class Session:
-    """What stays the same from one epoch to the next."""
-
-    out: Path
-    data: dataset.TrainingData
-    recipe: Recipe
-    metadata: Metadata  # of the checkpoints
-    device: torch.device
-    workers: int
-    seed: int
-    crop: int  # side of a training image, pixels
-
-    def loader(self, epoch: int) -> torch.utils.data.DataLoader:
-        """The augmented training images of an epoch, in its random order."""
-        images = AugmentedDataset(
-            dataset.DeepFakeDataset(self.data.train),
-            TrainTransform(self.metadata.preprocess, crop=self.crop, flip=self.recipe.flip),
-            seed=self.seed,
-            epoch=epoch,
-        )
-        size = self.recipe.batch_size
-        order = engine.epoch_order(len(images), seed=self.seed, epoch=epoch, batch_size=size)
-        return dataset.make_loader(images, batch_size=size, workers=self.workers, sampler=order)
-
-    def save(self, name: str, network: nn.Module, facts: dict) -> Path:
-        path = self.out / f"{name}.safetensors"
-        metadata = dataclasses.replace(self.metadata, training=self.metadata.training | facts)
-        save_checkpoint(path, network.state_dict(), metadata)
-        return path
-
-
-def prepare_model(arch: str, pretrained: str, device: torch.device) -> nn.Module:
-    """The network on its device. pretrained: "imagenet", "none" (from scratch), or a weights file."""
-    network = model.create_model(arch)
-    if pretrained == "none":
-        say(f"{arch}: training from scratch, without pretrained weights")
-    else:
-        weights = model.imagenet_weights(arch) if pretrained == "imagenet" else read_pretrained(pretrained)
-        kept = model.load_backbone(network, weights, arch)
-        say(f"{arch}: starting from {pretrained}, {'its two-way head included' if kept else 'with a new head'}")
-    return network.to(device, memory_format=torch.channels_last)
-
-
-def read_pretrained(path: str) -> dict[str, torch.Tensor]:
-    try:
-        return read_weights(path)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-
-
-def train(network: nn.Module, session: Session, *, keep_epochs: tuple[int, ...] = ()) -> int:
-    """All epochs, keeping the best by Validation AUC, the last, and those named. Returns the exit status."""
-    optimiser = engine.make_optimiser(network, session.recipe)
-    save_first_batch(session)
-    rows, best = [], None
-    with engine.Interruption() as interruption:
-        try:
-            for epoch in range(1, session.recipe.epochs + 1):
-                row, logits = train_epoch(network, optimiser, session, epoch, interruption.check)
-                facts = {"epoch": epoch, "validation": row}
-                session.save("last", network, facts)
-                rows.append(row)
-                if best is None or row["val_auc"] > best[0]["val_auc"]:
-                    best = row, logits
-                    session.save("best", network, facts)
-                if epoch in keep_epochs:
-                    session.save(f"epoch_{epoch}", network, facts)
-                report_epoch(rows, session)
-                interruption.check()
-            report_run(rows, *best, session)
-        except KeyboardInterrupt:
-            last = session.out / "last.safetensors"
-            if not last.exists():
-                session.save("last", network, {"interrupted": True})
-            done = f"{len(rows)} of {session.recipe.epochs} epochs"
-            return fail(130, f"interrupted after {done}; last checkpoint: {last}")
+def run_seeds(args: argparse.Namespace, ranks: Ranks) -> int:
+    """The same run with several seeds, each in a folder of its own, and how far they lie apart."""
+    out, found = Path(args.out), {}
+    for seed in range(args.seed, args.seed + args.seeds):
+        one = out / f"seed_{seed}"
+        status = run(argparse.Namespace(**vars(args) | {"seed": seed, "out": str(one)}), one, ranks)
+        if status:
+            return status
+        ranks.wait()
+        found[seed] = folder.read_json(one / "metrics.json")["validation"]["auc"]
+    mean, spread = statistics.fmean(found.values()), statistics.stdev(found.values())
+    if ranks.first:
+        folder.write_json(out / "seeds.json", {"validation_auc": found, "mean": mean, "standard_deviation": spread})
+        listed = ", ".join(f"{value:.4f}" for value in found.values())
+        print(f"{args.seeds} seeds: Validation AUC {mean:.4f}, standard deviation {spread:.4f} ({listed})")
     return 0
 
 
-def train_epoch(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    session: Session,
-    epoch: int,
-    check: Callable[[], None],
-) -> tuple[dict, np.ndarray]:
-    """One pass over Train, then Validation: the row of metrics.csv, and Validation's logits."""
-    loader = session.loader(epoch)
-    desc = f"epoch {epoch}/{session.recipe.epochs}"
-    result = engine.train_epoch(
-        network, loader, optimiser, device=session.device, recipe=session.recipe,
-        first_step=(epoch - 1) * len(loader), steps_per_epoch=len(loader), desc=desc, check=check,
-    )  # fmt: skip
-    row, logits = evaluate(network, session)
-    return {
-        "epoch": epoch,
-        "train_loss": round(result.loss, 6),
-        "train_accuracy": round(result.accuracy, 6),
-        **{f"val_{name}": round(row[name], 6) for name in ("accuracy", "precision", "recall", "f1", "auc")},
-        "val_loss": round(row["log_loss"], 6),
-        "learning_rate": float(f"{result.learning_rate:.6g}"),
-        "images_per_second": round(result.images_per_second, 1),
-        "seconds": round(result.seconds, 1),
-    }, logits
+def train(run: Run, *, keep_epochs: tuple[int, ...] = (), tensorboard: bool = False) -> int:
+    """All epochs, keeping the best by Validation AUC, the last, and those named. Returns the exit status."""
+    session, progress = run.session, run.progress
+    if not run.rows and not progress.step:
+        save_first_batch(session)
+    else:
+        say(f"going on in epoch {progress.epoch}, after {progress.step} steps of it", session.ranks)
+    with engine.Interruption(patient=session.ranks.size > 1) as interruption:
+        try:
+            while not run.finished:
+                row = run.train_epoch(interruption.check)
+                measured, logits = evaluate(run.learner.best_network, session)
+                run.keep(row | measured, logits, keep_epochs)
+                report_epoch(run, tensorboard=tensorboard)
+                run.next_epoch()
+                interruption.check()
+            report_run(run)
+        except KeyboardInterrupt:
+            run.save_state()
+            word, status = (
+                ("stopped by SIGTERM", 143) if interruption.wished == signal.SIGTERM else ("interrupted", 130)
+            )
+            where = f"in epoch {run.progress.epoch} of {session.recipe.epochs}, {run.progress.step} steps done"
+            return fail(status, f"{word} {where}; the same command with --resume goes on there", session.ranks)
+    return 0
 
 
 def evaluate(network: nn.Module, session: Session) -> tuple[dict, np.ndarray]:
-    """Metrics of a network on Validation, as every other door would compute them, and its logits there."""
+    """Validation's part of an epoch's row, as every other door would compute it, and the (n, 2) logits there."""
     detector = Detector(TorchBackend(network, session.device), session.metadata, session.out)
     index = session.data.validation
-    logits = score_index({"network": detector}, index, workers=session.workers, desc="Validation")["network"]
+    scored = score_index({"network": detector}, index, workers=session.workers, desc="Validation", ranks=session.ranks)
+    logits = scored["network"]
     if isinstance(logits, ModelError):
-        raise engine.TrainingError(f"on Validation {logits}; try a lower --lr")
+        raise TrainingError(f"on Validation {logits}; try a lower --lr")
     calibration = session.metadata.calibration
     row = metrics.summary(index.labels, calibration.scores(logits), calibration.threshold)
-    return row | {"precision": row["precision"] or 0.0}, logits  # no image called Fake: 0 of 0, which a CSV cannot say
+    row["precision"] = row["precision"] or 0.0  # no image called Fake: 0 of 0, which a CSV cannot say
+    row["loss"] = row["log_loss"]
+    return {f"val_{name}": round(row[name], 6) for name in VALIDATED}, logits
 
 
-def report_epoch(rows: list[dict], session: Session) -> None:
-    row = rows[-1]
-    write_atomically(session.out / "metrics.csv", report.to_csv(rows, CSV_COLUMNS))
-    plots.curves(rows, session.out / "curves.png", title=f"{session.metadata.arch}: {session.out.name}")
+def report_epoch(run: Run, *, tensorboard: bool) -> None:
+    session, row = run.session, run.rows[-1]
+    if not session.ranks.first:
+        return
+    write_atomically(session.out / "metrics.csv", report.to_csv(run.rows, CSV_COLUMNS))
+    plots.curves(run.rows, session.out / "curves.png", title=f"{session.metadata.arch}: {session.out.name}")
+    if tensorboard:
+        add_to_tensorboard(row, session.out / "tensorboard")
     print(
         f"epoch {row['epoch']}/{session.recipe.epochs}:"
         f"  Train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:.4f}"
@@ -228,8 +196,11 @@ def report_epoch(rows: list[dict], session: Session) -> None:
     )
 
 
-def report_run(rows: list[dict], best: dict, logits: np.ndarray, session: Session) -> None:
+def report_run(run: Run) -> None:
     """What the best epoch does on Validation. metrics.json comes last: it says that the run is finished."""
+    session, rows, (best, logits) = run.session, run.rows, run.best
+    if not session.ranks.first:
+        return
     index, calibration, out = session.data.validation, session.metadata.calibration, session.out
     scores = calibration.scores(logits)
     low, high = metrics.auc_interval(index.labels, scores)
@@ -244,93 +215,110 @@ def report_run(rows: list[dict], best: dict, logits: np.ndarray, session: Sessio
         "confusion_matrix": counts.tolist(),
         "seconds": round(sum(row["seconds"] for row in rows), 1),
     }
-    write_json(out / "metrics.json", numbers)
-    print(f"best epoch {best['epoch']}: Validation AUC {best['val_auc']:.4f} (95 % interval {low:.4f} to {high:.4f})")
+    folder.write_json(out / "metrics.json", numbers)
+    (out / resume.NAME).unlink(missing_ok=True)
+    early = f", stopped after {len(rows)} of {session.recipe.epochs}" if len(rows) < session.recipe.epochs else ""
+    auc = f"{best['val_auc']:.4f} (95 % interval {low:.4f} to {high:.4f})"
+    print(f"best epoch {best['epoch']}{early}: Validation AUC {auc}")
     print(f"checkpoint: {out / 'best.safetensors'}")
+
+
+def add_to_tensorboard(row: dict, where: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(where, purge_step=row["epoch"]) as writer:
+        for name, value in row.items():
+            if name != "epoch":
+                writer.add_scalar(name.replace("_", "/", 1), value, row["epoch"])
 
 
 def save_first_batch(session: Session) -> None:
     """batch.png: the first augmented batch, as the network will see it."""
-    pixels, labels = next(iter(session.loader(epoch=1)))
-    preprocess = session.metadata.preprocess
-    shown = pixels.permute(0, 2, 3, 1).numpy() * np.array(preprocess.std) + np.array(preprocess.mean)
-    title = "the first training batch, augmented, before normalisation"
-    plots.batch(shown, labels.numpy(), session.out / "batch.png", title=title)
+    batches = session.batches(1)[:1]
+    if session.ranks.first:
+        pixels, labels = next(iter(session.loader(1, batches)))
+        title = "the first training batch, augmented, before normalisation"
+        plots.batch(pixels.numpy() / 255, labels.numpy(), session.out / "batch.png", title=title)
 
 
-def make_preprocess(arch: str, recipe: Recipe, size: int | None, frame: str) -> Preprocess:
-    row = model.architecture(arch)
+def load_data(args: argparse.Namespace) -> dataset.TrainingData:
+    """Train and Validation, with their faces where those are framed, or covered by the recipe."""
+    data = dataset.training_data(args.data, seed=args.split_seed, strict=args.strict)
+    if args.frame == "face":
+        data = dataclasses.replace(data, validation=dataset.with_faces(data.validation))
+    if args.frame == "face" or args.values.blackout:
+        data = dataclasses.replace(data, train=dataset.with_faces(data.train))
+    return data
+
+
+def prepare_model(args: argparse.Namespace, device: torch.device, ranks: Ranks = ALONE) -> nn.Module:
+    """The network on its device, seeded. --pretrained: "imagenet", "none" (from scratch), or a weights file."""
+    arch, pretrained = args.arch, args.pretrained
+    engine.seed_everything(args.seed)
+    network = model.create_model(arch, head=args.head)
+    if pretrained == "none":
+        say(f"{arch}: training from scratch, without pretrained weights", ranks)
+    else:
+        with ranks.first_alone():  # it downloads
+            weights = model.imagenet_weights(arch) if pretrained == "imagenet" else read_pretrained(pretrained)
+        kept = model.load_backbone(network, weights, arch)
+        say(f"{arch}: starting from {pretrained}, {'its two-way head included' if kept else 'with a new head'}", ranks)
+    if args.precision == "fp64":
+        network = network.double()
+    return network.to(device, memory_format=torch.channels_last)
+
+
+def read_pretrained(path: str) -> dict[str, torch.Tensor]:
+    try:
+        return read_weights(path)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def make_preprocess(args: argparse.Namespace) -> Preprocess:
+    row, recipe = model.architecture(args.arch), args.values
     if recipe.preparation == "imagenet":
         mean, std, interpolation = model.IMAGENET_MEAN, model.IMAGENET_STD, "bilinear"
     else:
         mean, std, interpolation = row.mean, row.std, row.interpolation
-    return Preprocess(size or row.size, recipe.fit, mean, std, interpolation, frame)
+    return Preprocess(args.size or row.size, recipe.fit, mean, std, interpolation, args.frame)
 
 
-def override(recipe: Recipe, args: argparse.Namespace) -> Recipe:
-    """The recipe with the values that were given as flags."""
-    given = {
-        "epochs": args.epochs,
-        "batch_size": args.batch_size,
-        "learning_rate": args.lr,
-        "optimiser": args.optimiser,
-        "fit": args.fit,
-    }
-    return dataclasses.replace(recipe, **{name: value for name, value in given.items() if value is not None})
-
-
-def prepare_folder(out: Path, *, overwrite: bool) -> None:
-    """Make the run folder and write to it, so that a folder that fails does so before hours of training."""
-    if out.is_dir() and any(out.iterdir()):
-        if not overwrite:
-            raise engine.TrainingError(f"{out} is not empty; choose another --out, or add --overwrite")
-        if not (out / "config.json").is_file():
-            raise engine.TrainingError(f"{out} holds no earlier run; nothing in it is overwritten")
-    out.mkdir(parents=True, exist_ok=True)
-    probe = out / "write-test"
-    write_atomically(probe, bytes(2**20))
-    probe.unlink()
-
-
-def remove_earlier_run(out: Path) -> None:
-    """Called when all that can fail early has not failed. metrics.json goes first: what is left is no finished run."""
-    for pattern in ("metrics.json", *RUN_FILES):
-        for path in out.glob(pattern):
-            path.unlink()
-
-
-def check_space(out: Path, network: nn.Module, *, checkpoints: int) -> None:
-    need = checkpoints * sum(tensor.nbytes for tensor in network.state_dict().values()) + 2**24
-    free = shutil.disk_usage(out).free
-    if free < need:
-        text = f"{out}: the checkpoints need {need / 1e6:.0f} MB; {free / 1e6:.0f} MB are free"
-        raise engine.TrainingError(text)
-
-
-def default_workers(device: torch.device) -> int:
+def default_workers(device: torch.device, ranks: Ranks) -> int:
     """On a CPU the network itself takes all cores; beside a GPU, decoding wants them."""
-    return 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+    return 0 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) // ranks.size))
 
 
-def describe_data(data: dataset.TrainingData) -> None:
+def describe_data(data: dataset.TrainingData, ranks: Ranks) -> None:
     for index in dict.fromkeys((data.train, data.validation)):
-        say(index.summary())
+        say(index.summary(), ranks)
         if index.left_out:
-            say(dataset.list_left_out(index.left_out))
+            say(dataset.list_left_out(index.left_out), ranks)
     for note in data.notes:
-        say(note)
+        say(note, ranks)
 
 
-def describe_run(
-    args: argparse.Namespace, recipe: Recipe, preprocess: Preprocess, data: dataset.TrainingData, device: torch.device
-) -> dict:
-    """config.json, and what each checkpoint says of how it came to be."""
-    packages = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
+def describe_run(args: argparse.Namespace, data: dataset.TrainingData, device: torch.device, ranks: Ranks) -> dict:
+    """config.json, and what each checkpoint says of how it came to be.
+
+    Its `settings` are what decides on the result: a run goes on only where they are the same.
+    """
+    parts = (("Train", data.train), ("Validation", data.validation))
     return {
-        "arguments": vars(args),
-        "recipe": dataclasses.asdict(recipe),
-        "preprocess": preprocess.to_dict(),
-        "seed": args.seed,
+        "arguments": {name: value for name, value in vars(args).items() if name not in ("values", "head")},
+        "settings": {
+            "arch": args.arch,
+            "head": dataclasses.asdict(args.head),
+            "pretrained": fingerprint(args.pretrained),
+            "recipe": dataclasses.asdict(args.values),
+            "preprocess": make_preprocess(args).to_dict(),
+            "precision": args.precision,
+            "seed": args.seed,
+            "data": {name: index.digest for name, index in parts},
+        },
+        "recipe": dataclasses.asdict(args.values),
+        "preprocess": make_preprocess(args).to_dict(),
+        "seed": args.split_seed,
         "data": {
             name: {
                 "n": len(index.samples),
@@ -338,34 +326,39 @@ def describe_run(
                 "without_face": None if index.faces is None else len(index.faceless),
                 "digest": index.digest,
             }
-            for name, index in (("Train", data.train), ("Validation", data.validation))
+            for name, index in parts
         }
         | {"flat_digest": data.flat_digest, "notes": list(data.notes)},
         "device": describe_device(device),
         "threads": torch.get_num_threads(),
-        "git_commit": git_commit(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "processes": ranks.size,
+        "git_commit": folder.git_commit(),
+        "versions": folder.versions(),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
 
 
-def git_commit() -> str | None:
-    """The commit of this code, with "+" when files differ from it; None outside a repository."""
-    try:
-        commit, changes = (
-            subprocess.run(  # noqa: S603
-                ["git", *command],  # noqa: S607
-                cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
-            ).stdout.strip()
-            for command in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+" if changes else "")
+def fingerprint(pretrained: str) -> str:
+    """What pretrained weights are, wherever their file lies."""
+    if pretrained in ("none", "imagenet") or not os.path.isfile(pretrained):
+        return pretrained
+    with open(pretrained, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_json(path: Path, content: dict) -> None:
-    write_atomically(path, json.dumps(content, indent=2) + "\n")
+def finished_or_other(out: Path, earlier: dict, config: dict, ranks: Ranks) -> bool:
+    """Whether the run in the folder is finished already. Raises TrainingError when it is another run."""
+    differing = folder.differences(earlier.get("settings", {}), config["settings"])
+    if differing:
+        raise TrainingError(f"{out} holds another run ({'; '.join(differing[:5])}); choose another --out")
+    for name in ("versions", "device", "processes"):
+        if earlier[name] != config[name]:
+            text = f"note: {name} {earlier[name]} then, {config[name]} now; the last digits may come out otherwise"
+            say(text, ranks)
+    if (out / "metrics.json").exists():
+        say(f"{out} is finished; kept", ranks)
+        return True
+    return False
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -375,29 +368,71 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--data", required=True, help="folder with Train/ and Validation/ (or with Real/ and Fake/: then it is split)")
     add("--arch", "--model_name", type=str.lower, choices=ARCHITECTURES, default="efficientnet_b0")
-    add(
-        "--recipe",
-        choices=list(RECIPES),
-        default="indomain",
-        help="how to train; the flags below override single values",
-    )
     add("--pretrained", default="none", metavar="imagenet|none|FILE", help="weights to start from (default: none)")
-    add("--out", help="run folder (default: results/<arch>_<recipe>_<time>)")
-    add("--overwrite", action="store_true", help="replace an earlier run in --out")
-    add("--epochs", type=positive(int))
-    add("--batch-size", type=positive(int))
-    add("--lr", type=positive(float), help="learning rate")
-    add("--optimiser", choices=("adam", "adamw"))
-    add("--fit", choices=FITS, help="crop: native pixels; resize: the whole image squeezed")
+    add(
+        "--head",
+        type=int,
+        default=0,
+        metavar="UNITS",
+        help="a dense layer before the last one: 128, say (default: none)",
+    )
+    add("--dropout", type=float, default=0.0, help="of the head, 0 to 0.9 (default: none but the network's own)")
     add("--frame", choices=FRAMES, default="whole", help="whole: the picture; face: the square around its largest face")
     add("--size", type=side, help="network input, pixels (default: the architecture's)")
-    add("--crop", type=side, help="side of a training image, pixels (default: --size); a smaller one trains faster")
+
+    add("--recipe", choices=list(RECIPES), default="indomain", help="how to train; each flag below changes a value")
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="any value of the recipe: jpeg=0.3, ema=0")
+    for flag, name, text in RECIPE_FLAGS:
+        add(flag, dest=name, metavar=name.split("_")[-1].upper(), help=text)
+
+    add("--out", help="run folder (default: results/<arch>_<recipe>_<time>)")
+    kept = parser.add_mutually_exclusive_group()
+    kept.add_argument("--overwrite", action="store_true", help="replace an earlier run in --out")
+    kept.add_argument("--resume", action="store_true", help="go on with the run in --out; begin it if there is none")
+    add("--save-every", type=resume.cadence, default="10m", help="state, in steps (500) or minutes (default: 10m)")
     add("--keep-epochs", type=epoch_list, default=(), metavar="1,3,5,8", help="also keep these epochs' checkpoints")
     add("--seed", type=whole(2**32 - 1), default=0)
-    add("--workers", type=whole(256), help="decoding processes (default: 0 on a CPU, up to 8 beside a GPU)")
+    add("--seeds", type=positive(int), default=1, help="so many runs, seeded --seed, --seed + 1 ...; mean and spread")
+    add("--cache", choices=MODES, default="auto", help="decoded pictures: in memory, in a file, or decoded each time")
+    add("--workers", type=whole(256), help="loading processes (default: 0 on a CPU, up to 8 beside a GPU)")
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
+    add("--threads", type=positive(int), help="of the CPU (default: all cores, or those of the run that goes on)")
+    add("--precision", choices=engine.PRECISIONS, default="auto", help="auto: bf16 or fp16 on CUDA, fp32 on a CPU")
+    add("--compile", action="store_true", help="torch.compile: a minute or two to build, then faster steps")
+    add("--tensorboard", action="store_true", help="also write the curves for TensorBoard (pip install tensorboard)")
     add("--strict", action="store_true", help="an image that cannot be read is an error")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.split_seed = args.seed  # of a folder without splits; --seeds must not change what is trained on
+    try:
+        args.values, args.head = recipe_of(args), model.Head(hidden=args.head, dropout=args.dropout)
+        if args.keep_epochs and max(args.keep_epochs) > args.values.epochs:
+            raise ValueError(f"--keep-epochs names epoch {max(args.keep_epochs)} of {args.values.epochs}")
+    except ValueError as error:
+        parser.error(str(error))
+    if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        parser.error("--tensorboard needs the package tensorboard (pip install tensorboard)")
+    return args
+
+
+RECIPE_FLAGS = (
+    ("--epochs", "epochs", "how often each image is seen"),
+    ("--batch-size", "batch_size", "images of a batch, over all processes together"),
+    ("--lr", "learning_rate", "learning rate"),
+    ("--optimiser", "optimiser", "adam or adamw"),
+    ("--fit", "fit", "crop: native pixels; resize: the whole image squeezed"),
+    ("--crop", "crops", "side of a training image, pixels (default: --size); 128,160,224 grows over the epochs"),
+)
+
+
+def recipe_of(args: argparse.Namespace) -> Recipe:
+    """The recipe with the values that were given as flags. Raises ValueError with a sentence for people."""
+    given = {name: getattr(args, name) for _, name, _ in RECIPE_FLAGS if getattr(args, name) is not None}
+    for text in args.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set {text}: expected NAME=VALUE")
+        given[name] = value
+    return with_values(RECIPES[args.recipe], given)
 
 
 def positive(kind: type):
@@ -429,12 +464,13 @@ def epoch_list(text: str) -> tuple[int, ...]:
     return tuple(sorted({positive(int)(part) for part in text.split(",") if part.strip()}))
 
 
-def say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+def say(message: str, ranks: Ranks = ALONE) -> None:
+    if ranks.first:
+        print(message, file=sys.stderr, flush=True)
 
 
-def fail(status: int, message: str) -> int:
-    say(f"train.py: error: {message}")
+def fail(status: int, message: str, ranks: Ranks = ALONE) -> int:
+    say(f"train.py: error: {message}", ranks)
     return status
 
 

@@ -5,14 +5,16 @@
 #   DATA=folder MODELS=efficientnet_b0 EPOCHS=2 bash train_models.sh     # your own folder, one model, two epochs
 #   TRAIN_FLAGS="--recipe indomain --pretrained imagenet" bash train_models.sh   # better than the original's choices
 #
-# Run it again after an interruption: finished runs are kept, an unfinished one starts again.
+# Run it again after an interruption: finished runs are kept, an unfinished one goes on from where it was.
 set -euo pipefail
+case ${DATA:-} in "" | /*) ;; *) DATA=$PWD/$DATA ;; esac             # folders are named from where the caller stands
+case ${RESULTS:-} in "" | /*) ;; *) RESULTS=$PWD/$RESULTS ;; esac
 cd "$(dirname "$0")"
 
 KAGGLE_SET=manjilkarki/deepfake-and-real-images
 MODELS=${MODELS:-resnet50 efficientnet_b0}
 EPOCHS=${EPOCHS:-8}
-KEEP=1,3,5,8                                       # the original trained nineteen epochs to get these four
+KEEP="1 3 5 8"                                     # the original trained nineteen epochs to get these four
 RESULTS=${RESULTS:-results}
 TRAIN_FLAGS=${TRAIN_FLAGS:---recipe original}
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
@@ -41,17 +43,16 @@ if [ -z "${DATA:-}" ]; then
   DATA=data/Dataset
 fi
 
+kept=
+for epoch in $KEEP; do if [ "$epoch" -le "$EPOCHS" ]; then kept=$kept${kept:+,}$epoch; fi; done
+
 runs=()
 for model in $MODELS; do
   run=$RESULTS/$model
   runs+=("$run")
-  if [ -e "$run/metrics.json" ]; then
-    echo "$run is finished; kept" >&2
-  else
-    # shellcheck disable=SC2086  # TRAIN_FLAGS holds several words
-    "$PYTHON" train.py --data "$DATA" --arch "$model" --epochs "$EPOCHS" --keep-epochs "$KEEP" --out "$run" --overwrite \
-      $TRAIN_FLAGS
-  fi
+  # shellcheck disable=SC2086  # TRAIN_FLAGS holds several words
+  "$PYTHON" train.py --data "$DATA" --arch "$model" --epochs "$EPOCHS" --keep-epochs "$kept" --out "$run" --resume \
+    $TRAIN_FLAGS
 done
 
 # A folder without splits is divided by train.py; eval.py then finds the part that was left for Test.

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import nullcontext
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ import model
 from detector.checkpoint import Metadata, ModelError, read_weights
 from imaging.preprocess import Preprocess
 
+# Of tensor names. A resnet18 shares 0.38 with resnet50; to hear which tensor does not fit helps more than "none fits".
+MIN_SHARE = 0.3
+
 
 class TorchBackend:
     """A network as a function from images to logits; also for a network in training, between its epochs."""
@@ -18,12 +22,15 @@ class TorchBackend:
     def __init__(self, network: nn.Module, device: torch.device):
         self.network = network
         self.device = device
+        self.dtype = next(network.parameters()).dtype  # float64 in a training that asked for it
 
     @torch.inference_mode()
     def __call__(self, batch: np.ndarray | torch.Tensor) -> np.ndarray:
         """(n, 3, h, w) float32 to (n, 2) float32 logits. The network is left in evaluation mode."""
         self.network.eval()
-        images = torch.as_tensor(batch).to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        images = torch.as_tensor(batch).to(
+            self.device, self.dtype, non_blocking=True, memory_format=torch.channels_last
+        )
         # TF32 would move scores by up to a thousandth between one device and another.
         exact = torch.backends.cudnn.flags(allow_tf32=False) if self.device.type == "cuda" else nullcontext()
         with exact:
@@ -43,7 +50,8 @@ def load(
         name = metadata.arch if metadata else arch or recognise(weights)
         if metadata and arch and arch != name:
             raise ModelError(f"the file holds {name}, not {arch}")
-        network = model.skeleton(name)
+        head = head_of(metadata) if metadata else recognise_head(weights, name)
+        network = model.skeleton(name, head)
     except model.NetworkError as error:
         raise ModelError(str(error)) from error
     mismatch = model.first_mismatch(network.state_dict(), weights)
@@ -52,11 +60,19 @@ def load(
     counters = {key: torch.zeros((), dtype=torch.long) for key in network.state_dict() if key not in weights}
     network.load_state_dict(weights | counters, assign=True)
     network.to(device, memory_format=torch.channels_last).requires_grad_(False)
-    return TorchBackend(network, device), metadata or assumed_metadata(name)
+    return TorchBackend(network, device), metadata or assumed_metadata(name, head)
+
+
+def head_of(metadata: Metadata) -> model.Head:
+    """The head that a checkpoint says its network has. Raises ModelError on a field or a value that none has."""
+    try:
+        return model.Head(**metadata.head)
+    except (TypeError, RecursionError, model.NetworkError) as error:  # RecursionError: to say a value of many brackets
+        raise ModelError(f"its metadata cannot be read ({error})") from error
 
 
 def recognise(weights: dict[str, torch.Tensor]) -> str:
-    """The architecture that shares most tensor names with these weights. Raises ModelError when none shares half."""
+    """The architecture that shares most tensor names with these weights. Raises ModelError below MIN_SHARE."""
     best, best_share = None, 0.0
     for name in model.MODELS:
         own = model.skeleton(name).state_dict()
@@ -66,19 +82,32 @@ def recognise(weights: dict[str, torch.Tensor]) -> str:
             best, best_share = name, share
         if fits:
             break
-    if best_share < 0.3:
+    if best_share < MIN_SHARE:
         raise ModelError(f"the weights do not fit any architecture here ({', '.join(model.MODELS)})")
     return best
 
 
-def assumed_metadata(name: str) -> Metadata:
-    """For plain weights, which say nothing: the original program's preparation of an image."""
+def recognise_head(weights: dict[str, torch.Tensor], name: str) -> model.Head:
+    """The head of plain weights: Head.build's where its layers have the same places and names, else the plain one.
+
+    A dense layer is followed by ReLU, it is assumed. Weights do not tell a share of dropout, and judging needs none:
+    0.5 stands for it, as in PyTorch. Raises NetworkError on a dense layer too small or too large.
+    """
+    at = model.architecture(name).head
+    if f"{at}.0.weight" in weights and f"{at}.3.weight" in weights:
+        return model.Head(weights[f"{at}.0.weight"].shape[:1].numel(), 0.5)
+    return model.Head(dropout=0.5) if f"{at}.1.weight" in weights else model.LINEAR
+
+
+def assumed_metadata(name: str, head: model.Head = model.LINEAR) -> Metadata:
+    """For plain weights, which say nothing: the original program's preparation of an image. head: as recognised."""
     row = model.architecture(name)
     preprocess = Preprocess(size=row.size, fit="resize", mean=row.mean, std=row.std, interpolation="bilinear")
     assumed = (
         "plain weights: the whole image resized, its architecture's mean and deviation, labels Real = 0 and Fake = 1"
+        + (f", ReLU after the head's {head.hidden} units" if head.hidden else "")
     )
-    return Metadata(name, preprocess, training={"assumed": assumed})
+    return Metadata(name, preprocess, training={"assumed": assumed}, head=asdict(head))
 
 
 def pick_device(name: str = "auto") -> torch.device:

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     import torch
 
 FORMAT = "deepfake-detector"
+# Metadata.head came later, under the same version: a file without it means what it always meant, and an older program
+# that meets one finds tensors whose names it does not know, and refuses them; it never judges wrongly.
 FORMAT_VERSION = 1
+MAX_PROTOCOL = 3  # of pickle: what torch's restricted reader knows; torch.save writes 2
 MAX_NUMBERS = 500_000_000  # twenty times the largest network here
 SUFFIXES = (".safetensors", ".onnx", ".pth", ".pt")
 
@@ -46,6 +49,7 @@ class Metadata:
     """What a checkpoint says about itself, in plain types.
 
     training: how it came to be: arguments, seed, data digests, git commit, versions, Validation metrics.
+    head: of the network, as model.Head(**head) takes it; {} for its own linear layer.
     """
 
     arch: str
@@ -53,12 +57,14 @@ class Metadata:
     calibration: Calibration = Calibration()
     training: dict = field(default_factory=dict)
     classes: tuple[str, ...] = CLASSES
+    head: dict = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(
             {
                 "format_version": FORMAT_VERSION,
                 "arch": self.arch,
+                "head": self.head,
                 "classes": list(self.classes),
                 "preprocess": self.preprocess.to_dict(),
                 "calibration": self.calibration.to_dict(),
@@ -82,6 +88,7 @@ class Metadata:
                 preprocess=Preprocess.from_dict(fields["preprocess"]),
                 calibration=Calibration.from_dict(fields["calibration"]),
                 training=dict(fields["training"]),
+                head={} | fields.get("head", {}),  # a TypeError where it is no JSON object
             )
         except ModelError:
             raise
@@ -291,7 +298,7 @@ _DATA |= {"__builtin__": _DATA["builtins"], "copy_reg": _DATA["copyreg"]}
 def _check_pickle(path, kind: str) -> None:
     """Refuse a file whose pickle names anything but plain weights, without running a step of it."""
     try:
-        named = _names_in_zip(path) if kind == "zip" else _names_in_pickles(path)
+        named, protocol = _names_in_zip(path) if kind == "zip" else _names_in_pickles(path)
     except ModelError:  # a ValueError too, and the better answer
         raise
     except (ValueError, EOFError, OSError, LookupError, ArithmeticError, RuntimeError, zipfile.BadZipFile) as error:
@@ -302,6 +309,11 @@ def _check_pickle(path, kind: str) -> None:
         raise ModelError(f"refused: the file contains code ({'.'.join(code[0])}); nothing of it was run")
     if refused:
         raise ModelError(f"not plain weights; re-save state_dict() (it holds {'.'.join(refused[0])})")
+    if protocol > MAX_PROTOCOL:
+        raise ModelError(
+            f"written with pickle protocol {protocol}, and PyTorch's safe reader knows {MAX_PROTOCOL} at most; "
+            "save it again with torch.save(state_dict, FILE), without pickle_protocol"
+        )
 
 
 def _is_plain(module: str, name: str) -> bool:
@@ -317,7 +329,7 @@ def _is_data(module: str, name: str) -> bool:
     return name in _DATA.get(module, ()) or module.split(".")[0] not in {*sys.stdlib_module_names, "__builtin__", "?"}
 
 
-def _names_in_zip(path) -> set[tuple[str, str]]:
+def _names_in_zip(path) -> tuple[set[tuple[str, str]], int]:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if any(name.endswith(("constants.pkl", "archive_format")) or "/code/" in f"/{name}" for name in names):
@@ -331,21 +343,27 @@ def _names_in_zip(path) -> set[tuple[str, str]]:
             return _names_in_pickle(file)
 
 
-def _names_in_pickles(path) -> set[tuple[str, str]]:
+def _names_in_pickles(path) -> tuple[set[tuple[str, str]], int]:
     """torch's file format before 1.6: five pickles in a row (number, version, system, object, keys), then raw data."""
-    found = set()
+    found, protocol = set(), 0
     with open(path, "rb") as file:
         for _ in range(5):
-            found |= _names_in_pickle(file)
+            names, own_protocol = _names_in_pickle(file)
+            found, protocol = found | names, max(protocol, own_protocol)
             if any(not _is_plain(*pair) for pair in found):
                 break  # refused already; what follows need not be a pickle
-    return found
+    return found, protocol
 
 
-def _names_in_pickle(file: BinaryIO) -> set[tuple[str, str]]:
-    """The (module, name) pairs that a pickle would import, read from its opcodes. ("?", "?") where one is computed."""
-    found, memo, strings = set(), {}, []
+def _names_in_pickle(file: BinaryIO) -> tuple[set[tuple[str, str]], int]:
+    """The (module, name) pairs that a pickle would import, read from its opcodes, and the protocol it claims.
+
+    ("?", "?") stands for a name that is computed.
+    """
+    found, protocol, memo, strings = set(), 0, {}, []
     for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name == "PROTO":
+            protocol = max(protocol, argument)
         if opcode.name in ("GLOBAL", "INST"):
             found.add(tuple(argument.split(" ", 1)))
         elif opcode.name == "STACK_GLOBAL":
@@ -364,7 +382,7 @@ def _names_in_pickle(file: BinaryIO) -> set[tuple[str, str]]:
         elif opcode.name not in ("PROTO", "FRAME"):
             strings.append(None)
         del strings[:-4]
-    return found
+    return found, protocol
 
 
 def _not_weights() -> ModelError:

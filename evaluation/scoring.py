@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from dataset import DeepFakeDataset, Index, make_loader
 from detector import Detector, ModelError, most_fake
+from evaluation.ranks import ALONE, Ranks
 from imaging.preprocess import Preprocess
 
 BATCH_SIZE = 32
@@ -44,19 +45,23 @@ def score_index(
     workers: int = 0,
     batch_size: int = BATCH_SIZE,
     desc: str = "judging",
+    ranks: Ranks = ALONE,
 ) -> dict[str, np.ndarray | ModelError]:
     """(n, 2) float32 logits of each detector for the images of an index, in its order.
 
     The index must have its faces (dataset.with_faces) where a detector frames them. A detector that fails has its
-    ModelError in the place of logits; the others are not held up by it.
+    ModelError in the place of logits; the others are not held up by it. Of several processes, each judges its share,
+    and all have the whole answer.
     """
+    places = [share_of(rank, ranks.size, len(index.samples), batch_size) for rank in range(ranks.size)]
+    index = index.subset(places[ranks.rank])
     specs = list(dict.fromkeys(detector.metadata.preprocess for detector in detectors.values()))
-    loader = make_loader(
-        Views(index, specs), batch_size=batch_size, workers=workers, shuffle=False, collate_fn=join_views
-    )
+    loader = make_loader(Views(index, specs), batch_size=batch_size, workers=workers, collate_fn=join_views)
     logits: dict[str, list[np.ndarray]] = {name: [] for name in detectors}
     failed: dict[str, ModelError] = {}
-    with tqdm(total=len(index.samples), desc=desc, unit="img", disable=None, leave=False) as progress:
+    with tqdm(
+        total=len(index.samples), desc=desc, unit="img", disable=None if ranks.first else True, leave=False
+    ) as progress:
         for prepared in loader:
             for name, detector in detectors.items():
                 if name in failed:
@@ -70,4 +75,29 @@ def score_index(
                 parts = np.split(of_views, np.cumsum(counts)[:-1])
                 logits[name].append(np.stack([part[most_fake(part)] for part in parts]))
             progress.update(len(prepared[0][1]))
-    return {name: failed.get(name) or np.concatenate(logits[name]) for name in detectors}
+    mine = {
+        name: failed.get(name) or np.concatenate([np.empty((0, 2), np.float32), *logits[name]]) for name in detectors
+    }
+    return joined(ranks.gather(mine), places)
+
+
+def share_of(rank: int, size: int, n: int, batch_size: int) -> list[int]:
+    """The images that a process judges: whole batches, so that each image is judged in the same company as ever."""
+    return [i for i in range(n) if i // batch_size % size == rank]
+
+
+def joined(
+    parts: list[dict[str, np.ndarray | ModelError]], places: list[list[int]]
+) -> dict[str, np.ndarray | ModelError]:
+    """The answers of all processes in the order of the index, from each one's places in it."""
+    answers: dict[str, np.ndarray | ModelError] = {}
+    for name in parts[0]:
+        of_detector = [part[name] for part in parts]
+        error = next((part for part in of_detector if isinstance(part, ModelError)), None)
+        if error is None:
+            answers[name] = np.empty((sum(map(len, places)), 2), np.float32)
+            for where, part in zip(places, of_detector, strict=True):
+                answers[name][where] = part
+        else:
+            answers[name] = error
+    return answers

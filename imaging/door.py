@@ -16,6 +16,7 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,18 +178,32 @@ def _open_without_waiting(path, flags: int) -> int:
 
 def list_images(folder: str | os.PathLike) -> list[Path]:
     """Every image file below `folder`, by its extension in any case, sorted."""
-    return [path for path in list_files(folder) if path.suffix.lower() in EXTENSIONS]
+    return [path for path in list_files(folder) if is_image(path)]
 
 
-def list_files(folder: str | os.PathLike) -> list[Path]:
-    """Every file below `folder`, sorted. Hidden ones are passed over; links are followed, each folder entered once."""
+def is_image(path: Path) -> bool:
+    """Whether a file is named like an image."""
+    return path.suffix.lower() in EXTENSIONS
+
+
+def list_files(folder: str | os.PathLike, *, on_error: Callable[[OSError], None] = lambda error: None) -> list[Path]:
+    """Every file below `folder`, sorted. Hidden ones are passed over; links are followed, each folder entered once.
+
+    on_error: called with the error, and the folder in its `filename`, for each folder that cannot be entered.
+    """
     found, entered = [], set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=on_error):
         place = os.path.realpath(parent)
         if place in entered:  # a link to a folder above
             folders.clear()
             continue
         entered.add(place)
+        try:
+            os.stat(os.path.join(parent, os.curdir))  # its names can be read without the right to what they name
+        except OSError as error:
+            on_error(OSError(error.errno, error.strerror, parent))
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [path for name in files if not name.startswith(".") and (path := Path(parent, name)).is_file()]
     return sorted(found)

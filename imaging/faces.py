@@ -8,6 +8,7 @@ Method: Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machin
 The network and its licence lie in models/.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +49,16 @@ class Face:
     points: tuple[tuple[float, float], ...]  # right eye, left eye, tip of the nose, right and left corner of the mouth
     confidence: float  # 0 to 1
 
+    @property
+    def row(self) -> list[float]:
+        """Its 15 numbers: box, points, confidence."""
+        return [*self.box, *(place for point in self.points for place in point), self.confidence]
+
+    @classmethod
+    def from_row(cls, row: Sequence[float]) -> "Face":
+        """The inverse of `row`."""
+        return cls(tuple(row[:4]), tuple(zip(row[4:14:2], row[5:14:2], strict=True)), row[_CONFIDENCE])
+
 
 class FaceFinder:
     """Finds faces. Made once, used for many pictures, safe to share between threads.
@@ -71,10 +82,7 @@ class FaceFinder:
         rows = _largest_first(self.search(image))
         looked_at = [self.look_closer(image, row) for row in rows[:MAX_FACES]]
         faces = _largest_first(_distinct(np.array(looked_at).reshape(-1, 15)))
-        found = tuple(
-            Face(tuple(row[:4]), tuple(map(tuple, np.reshape(row[4:14], (5, 2)).tolist())), row[_CONFIDENCE])
-            for row in faces.tolist()
-        )
+        found = tuple(map(Face.from_row, faces.tolist()))
         return found, len(found) + max(0, len(rows) - MAX_FACES)
 
     def search(self, image: Image.Image) -> np.ndarray:

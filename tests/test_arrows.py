@@ -60,7 +60,7 @@ def test_each_job_has_one_place(path):
         assert not imported(path) & {"torch", "torchvision", "timm"}
     if name not in ("detector/checkpoint.py", "training/resume.py"):
         assert "torch.load" not in called(path)
-    if name != "imaging/door.py":
+    if name not in ("imaging/door.py", "tools/benchmark/original.py"):  # the latter does what another program did
         assert "Image.open" not in called(path)
 
 

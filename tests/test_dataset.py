@@ -3,12 +3,18 @@
 import json
 import os
 import shutil
+import signal
 import socket
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_image, make_set
+from PIL import Image
 
 import dataset
 from dataset import DatasetError, DeepFakeDataset, StrictError, index_folder, split_flat, training_data
@@ -75,17 +81,101 @@ def test_strict_makes_them_an_error(dirty):
 def test_the_pass_is_not_repeated(dirty, monkeypatch):
     first = index_folder(dirty)
     opened = []
-    monkeypatch.setattr(dataset, "_look_at_one", lambda path: opened.append(path) or ("new", None))
+    monkeypatch.setattr(dataset, "_look_at_one", lambda path: opened.append(path) or dataset.Fact("new", None, 9, 9))
     assert index_folder(dirty) == first
     assert not opened
     make_image(True, 99).save(dirty / "Fake/000.png")  # a changed file is looked at again, and only that
-    index_folder(dirty)
+    again = index_folder(dirty)
     assert [path.name for path in opened] == ["000.png"]
+    assert (again.hashes[8], again.sizes[8]) == ("new", (9, 9)) and again.hashes[9:] == first.hashes[9:]
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["size and times put back", "written anew"])
+def test_a_changed_file_is_looked_at_again(small_set, tmp_path, kept):
+    """A picture of the same length with its old modification time still has another time of change."""
+    shutil.copytree(small_set / "Test", tmp_path / "set")
+    first, path = index_folder(tmp_path / "set"), tmp_path / "set/Real/003.png"
+    before, data = path.stat(), path.read_bytes()
+    if kept:
+        path.write_bytes(data[:-20] + bytes(20))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert index_folder(tmp_path / "set").left_out == ((path, "damaged or cut short"),)
+    else:
+        make_image(False, 500, 48).save(path)
+        changed = index_folder(tmp_path / "set")
+        assert changed.sizes[3] == (48, 48) and changed.hashes[3] != first.hashes[3]
+
+
+def test_sizes_are_of_the_upright_picture(small_set, tmp_path):
+    shutil.copytree(small_set / "Test", tmp_path / "set")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    make_image(False, 1, 80).crop((0, 0, 80, 40)).save(tmp_path / "set/Fake/sideways.jpg", exif=exif)
+    index = index_folder(tmp_path / "set")
+    assert index.sizes == ((64, 64),) * 16 + ((40, 80),)
+    assert index_folder(tmp_path / "set") == index  # from the store
+    assert index.subset([16, 0]).sizes == ((40, 80), (64, 64))
+
+
+@contextmanager
+def nobody():
+    """Root may enter every folder; somebody else may not."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444], ids=["not listed", "listed only"])
+def test_a_folder_that_cannot_be_entered_is_counted_and_listed(dirty, mode):
+    place = Path(tempfile.mkdtemp())  # pytest's own folders are closed to others
+    try:
+        shutil.copytree(dirty, place / "set")
+        place.chmod(0o755)
+        closed = place / "set/Fake/closed/deep"
+        closed.mkdir(parents=True)
+        make_image(True, 1).save(closed / "1.png")
+        closed.chmod(mode)
+        with nobody():
+            index = index_folder(place / "set")
+            with pytest.raises(StrictError, match="2 images and 1 folder cannot be read"):
+                index_folder(place / "set", strict=True)
+        assert len(index.samples) == 16
+        assert index.left_out[2:] == ((closed, "folder that cannot be entered (Permission denied)"),)
+        assert "2 images and 1 folder left out that cannot be read" in index.summary()
+        closed.chmod(0o755)
+        assert len(index_folder(place / "set").samples) == 17
+    finally:
+        closed.chmod(0o755)
+        shutil.rmtree(place)
+
+
+def test_ctrl_c_stops_soon_and_keeps_what_was_found(tmp_path, monkeypatch):
+    root, look, looked_at = make_set(tmp_path, {".": 100}), dataset._look_at_one, []
+
+    def slowly(path):
+        looked_at.append(path)
+        if len(looked_at) == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+        return look(path)
+
+    monkeypatch.setattr(dataset, "_look_at_one", slowly)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with pytest.raises(KeyboardInterrupt):
+        index_folder(root)
+    assert 10 <= len(looked_at) <= 30  # a second has 40
+    monkeypatch.setattr(dataset, "_look_at_one", lambda path: looked_at.append(path) or look(path))
+    assert len(index_folder(root).samples) == len(looked_at) == len(set(looked_at)) == 200  # none of them twice
 
 
 def test_a_damaged_or_unwritable_store_only_costs_time(dirty, monkeypatch, capsys):
     first = index_folder(dirty)
-    store = dataset._store(dirty, f"index-{dataset.DOOR_VERSION}")
+    store = dataset._store(dirty, f"index-{dataset.STORE_VERSION}-{dataset.DOOR_VERSION}")
     assert json.loads(store.read_text())
     store.write_text(store.read_text()[:50])
     assert index_folder(dirty) == first
@@ -117,6 +207,13 @@ def test_unusable_folders(tmp_path, make, message):
         (tmp_path / name).mkdir()
     with pytest.raises(DatasetError, match=message):
         index_folder(tmp_path)
+
+
+def test_a_class_without_readable_images_says_why(dirty):
+    for path in (dirty / "Real").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"(?s)no readable images in .*Real.*/000\.png: the file is empty"):
+        index_folder(dirty)
 
 
 def test_missing_root(tmp_path):
@@ -181,11 +278,14 @@ def test_the_same_image_on_both_sides_is_said(small_set, tmp_path):
     assert "1 image of Validation also in Train" in training_data(tmp_path / "set", seed=0).notes[0]
 
 
-def test_a_file_that_breaks_after_indexing_is_named(small_set, tmp_path):
+def test_a_file_that_changes_after_indexing_is_named(small_set, tmp_path):
     shutil.copytree(small_set / "Test", tmp_path / "set")
     images = DeepFakeDataset(tmp_path / "set", Preprocess(size=48))
-    images.samples[2].path.write_bytes(b"gone")
-    with pytest.raises(DatasetError, match=r"002\.png: not a JPEG"):
+    shutil.copy(images.samples[3].path, images.samples[2].path)  # a good picture, but not the one that was indexed
+    with pytest.raises(DatasetError, match=r"002\.png changed since it was indexed"):
+        images[2]
+    images.samples[2].path.unlink()
+    with pytest.raises(DatasetError, match=r"002\.png: no such file"):
         images[2]
 
 

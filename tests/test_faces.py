@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -210,14 +211,29 @@ def test_all_doors_judge_the_same_faces(face_set):
             assert verdict.score == pytest.approx(score, abs=1e-6)
 
 
-def test_boxes_are_found_once(face_set, monkeypatch):
+def test_faces_are_found_once(face_set, find, monkeypatch):
     index = dataset.index_folder(face_set)
     first = dataset.with_faces(index)
+    assert first.faces == tuple(find(open_image(sample.path).image)[0] for sample in index.samples)
+    assert [len(boxes) for boxes in first.boxes] == [1, 1, 1, 0, 1, 1, 2, 0]
+    assert first.boxes[6] == tuple(face.box for face in first.faces[6]) and index.boxes == ((),) * 8
     monkeypatch.setattr(FaceFinder, "__call__", lambda *a, **k: pytest.fail("searched again"))
     assert dataset.with_faces(index) == first
     monkeypatch.setattr(dataset, "FINDER_VERSION", faces.FINDER_VERSION + 1)
     with pytest.raises(pytest.fail.Exception):
         dataset.with_faces(index)
+
+
+def test_no_faces_of_a_file_that_changed_after_indexing(face_set, tmp_path, astronaut):
+    """They would be kept under the name of the picture that was there before."""
+    root = tmp_path / "set"
+    shutil.copytree(face_set, root)
+    index = dataset.index_folder(root)
+    larger(astronaut, 222).save(root / "Real/1.png")
+    with pytest.raises(dataset.DatasetError, match=r"Real/1\.png changed since it was indexed"):
+        dataset.with_faces(index)
+    found = dataset.with_faces(dataset.index_folder(root))
+    assert found.boxes[1][0][2] * 512 / 222 == pytest.approx(found.boxes[0][0][2] * 512 / 200, rel=0.05)
 
 
 def test_train_with_faces_then_judge_and_annotate(face_set, tmp_path, astronaut):

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,7 +14,7 @@ from conftest import ROOT, make_image
 
 import model
 import predict
-from detector import ModelError, load
+from detector import Detector, ModelError, load
 from detector.checkpoint import FORMAT, Metadata, read_metadata, read_weights, save_checkpoint
 from imaging.preprocess import Preprocess
 from names import ARCHITECTURES
@@ -26,25 +28,65 @@ def exported(trained, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_each_architecture_agrees(name, tmp_path, monkeypatch, capsys):
+def saved_with(head: model.Head, name: str, folder: Path) -> tuple[Detector, Path]:
+    """A detector of 96 px with random weights, and its file x.safetensors."""
     torch.manual_seed(1)
-    network, row = model.create_model(name), model.architecture(name)
+    network, row = model.create_model(name, head=head), model.architecture(name)
     with torch.no_grad():  # statistics as after training: without them every logit of a fresh network is the same
         network.train()(torch.randn(4, 3, 64, 64))
-    path, out = tmp_path / "x.safetensors", tmp_path / "x.onnx"
-    save_checkpoint(path, network.state_dict(), Metadata(name, Preprocess(96, "crop", row.mean, row.std)))
+    metadata = Metadata(name, Preprocess(96, "crop", row.mean, row.std), head=asdict(head))
+    save_checkpoint(folder / "x.safetensors", network.state_dict(), metadata)
+    return load(folder / "x.safetensors", device="cpu"), folder / "x.safetensors"
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_each_architecture_agrees(name, tmp_path, monkeypatch, capsys):
+    (one, path), out, row = saved_with(model.Head(), name, tmp_path), tmp_path / "x.onnx", model.architecture(name)
     monkeypatch.setattr(export, "IMAGES", 12)
     assert export.main([str(path)]) == 0
     assert "over 12 images" in capsys.readouterr().out
     assert read_metadata(out) == read_metadata(path)
-    one, other = load(path, device="cpu"), load(out)
+    other = load(out)
     images = np.random.default_rng(0).normal(size=(3, 3, 96, 96)).astype(np.float32)
     assert one.scores(images) == pytest.approx(other.scores(images), abs=1e-4)
     assert np.ptp(one.logits(images)[:, 0]) > 0  # the agreement is not that of a constant
     logits, features, weight, bias = other.backend.run(["logits", "features", "head_weight", "head_bias"], images)
     assert features.mean((2, 3)) @ weight.T + bias == pytest.approx(logits, rel=1e-3, abs=1e-3)
     assert np.array_equal(weight, read_weights(path)[f"{row.head}.weight"].numpy())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_each_architecture_with_a_dense_head_gives_logits_only(name, tmp_path, monkeypatch):
+    detector, path = saved_with(model.Head(hidden=128, dropout=0.5), name, tmp_path)
+    monkeypatch.setattr(export, "IMAGES", 4)
+    assert export.main([str(path)]) == 0
+    other = load(tmp_path / "x.onnx")
+    assert [output.name for output in other.backend.session.get_outputs()] == ["logits"]
+    assert other.metadata == detector.metadata and other.metadata.head == {"hidden": 128, "dropout": 0.5}
+    images = np.random.default_rng(0).normal(size=(3, 3, 96, 96)).astype(np.float32)
+    assert detector.scores(images) == pytest.approx(other.scores(images), abs=1e-4)
+    assert np.ptp(detector.logits(images)[:, 0]) > 0
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "tiny"])
+def test_a_head_with_dropout_alone_keeps_all_outputs(name, tmp_path, monkeypatch):
+    detector, path = saved_with(model.Head(dropout=0.5), name, tmp_path)
+    monkeypatch.setattr(export, "IMAGES", 4)
+    assert export.main([str(path)]) == 0
+    images = np.random.default_rng(0).normal(size=(3, 3, 96, 96)).astype(np.float32)
+    _, features, weight, bias = load(tmp_path / "x.onnx").backend.run(list(export.Exported.outputs), images)
+    logits = detector.logits(images)
+    assert np.ptp(logits[:, 0]) > 0
+    assert features.mean((2, 3)) @ weight.T + bias == pytest.approx(logits, rel=1e-3, abs=1e-3)
+
+
+def test_a_bad_head_is_a_bad_model_file(tmp_path, capsys):
+    _, path = saved_with(model.Head(hidden=16), "tiny", tmp_path)
+    save_checkpoint(path, read_weights(path), replace(read_metadata(path), head={"hidden": 3}))
+    assert export.main([str(path)]) == 3
+    said = capsys.readouterr().err
+    assert "a head of 3 hidden units" in said and len(said.splitlines()) == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.safetensors"]
 
 
 def test_judging_imports_no_torch(exported, tmp_path):

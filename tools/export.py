@@ -3,9 +3,9 @@
     python -m tools.export results/run/best.safetensors
     python -m tools.export results/run/best.safetensors --out detector.onnx --images data/Validation
 
-The file carries the same metadata as the checkpoint. Its outputs are `logits`, the last feature map `features`, and
-`head_weight` and `head_bias`, from which a heat map can be drawn without torch. Before it is kept, 200 images are
-judged both ways: those of --images, or generated ones.
+The file carries the same metadata as the checkpoint. Its outputs are `logits` and, unless the head has a dense layer,
+the last feature map `features`, `head_weight` and `head_bias`, from which a heat map can be drawn without torch. Before
+it is kept, 200 images are judged both ways: those of --images, or generated ones.
 
 Exit status: 0 exported; 1 the two ways disagree, or the file cannot be written; 2 usage; 3 the model cannot be used.
 """
@@ -25,6 +25,7 @@ from torch import nn
 import model
 from detector import Detector, ModelError, load
 from detector.backend_onnx import OnnxBackend
+from detector.backend_torch import head_of
 from detector.checkpoint import FORMAT, write_atomically
 from imaging.door import ImageError, list_images, open_image
 from imaging.preprocess import Preprocess
@@ -58,12 +59,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 class Exported(nn.Module):
-    """A network whose feature map and head are outputs too. Every head here averages the map, then is linear."""
+    """A network whose feature map and head are outputs too, where it averages the map and then is linear."""
+
+    outputs = ("logits", "features", "head_weight", "head_bias")
 
     def __init__(self, network: nn.Module, row: model.Architecture):
         super().__init__()
         self.network, self.row = network, row
-        self.head = network.get_submodule(row.head)
+        head = network.get_submodule(row.head)
+        self.head = head if isinstance(head, nn.Linear) else head[-1]  # before it stands a dropout: nothing, here
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         features = self.row.features(self.network, images)
@@ -71,8 +75,11 @@ class Exported(nn.Module):
 
 
 def to_onnx(detector: Detector) -> bytes:
-    """The bytes of an .onnx file for a detector that runs with torch."""
-    network = Exported(detector.backend.network.eval(), model.architecture(detector.metadata.arch)).eval()
+    """The bytes of an .onnx file for a detector that runs with torch. With a dense head it gives logits only."""
+    network, outputs = detector.backend.network.eval(), ["logits"]
+    if head_of(detector.metadata).is_linear:
+        network = Exported(network, model.architecture(detector.metadata.arch)).eval()
+        outputs = list(Exported.outputs)
     size = detector.metadata.preprocess.size
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's, about itself
@@ -80,8 +87,7 @@ def to_onnx(detector: Detector) -> bytes:
             logging.getLogger(name).setLevel(logging.ERROR)
         program = torch.onnx.export(
             network, (torch.zeros(2, 3, size, size),), dynamo=True, verbose=False, input_names=["images"],
-            output_names=["logits", "features", "head_weight", "head_bias"],
-            dynamic_shapes=({0: torch.export.Dim("n")},),
+            output_names=outputs, dynamic_shapes=({0: torch.export.Dim("n")},),
         )  # fmt: skip
     proto = program.model_proto
     entry = proto.metadata_props.add()

@@ -1,6 +1,19 @@
 """Named recipes: how to train, as data in one table. A flag of train.py overrides a single value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+
+PROBABILITIES = (
+    "flip", "vertical_flip", "geometry", "colour", "jpeg", "webp", "blur", "noise", "rescale", "grey", "erase",
+    "blackout",
+)  # fmt: skip
+CHOICES = {
+    "optimiser": ("adam", "adamw"),
+    "schedule": ("constant", "cosine", "plateau"),
+    "balance": ("none", "loss", "class", "source"),
+    "trained": ("all", "top"),
+    "fit": ("crop", "resize"),
+    "preparation": ("library", "imagenet"),
+}
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,53 @@ class Recipe:
     grey: float = 0.0
     erase: float = 0.0
     blackout: float = 0.0
+
+    def __post_init__(self):
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; choose from {', '.join(choices)}")
+        for field in fields(self):
+            value, (low, high) = getattr(self, field.name), _range(field.name)
+            numbers = value if isinstance(value, tuple) else () if isinstance(value, str | None) else (value,)
+            if not all(low <= number <= high for number in numbers):
+                raise ValueError(f"{field.name} is {value}; it must be from {low:g} to {high:g}")
+        if self.head_epochs >= self.epochs + (self.trained == "all" and self.head_epochs == 0):
+            raise ValueError(f"head_epochs is {self.head_epochs}; it must be less than the {self.epochs} epochs")
+
+    def crop(self, epoch: int, size: int) -> int:
+        """Side of a training image in epoch 1, 2, ..., pixels. size: of the network's input."""
+        if not self.crops:
+            return size
+        return self.crops[min(len(self.crops) - 1, (epoch - 1) * len(self.crops) // self.epochs)]
+
+
+def with_values(recipe: Recipe, values: dict[str, str]) -> Recipe:
+    """The recipe with values given as text: {"jpeg": "0.5"}. Raises ValueError with a sentence for people."""
+    kinds = {field.name: type(field.default) for field in fields(Recipe)} | {"clip": float}
+    given = {}
+    for name, text in values.items():
+        if name not in kinds:
+            raise ValueError(f"no recipe has a {name!r}; choose from {', '.join(kinds)}")
+        try:
+            if kinds[name] is tuple:
+                given[name] = tuple(int(part) for part in text.split(",") if part)
+            else:
+                given[name] = None if (name, text) == ("clip", "none") else kinds[name](text)
+        except ValueError:
+            raise ValueError(f"{name}={text}: not {'whole numbers' if kinds[name] is tuple else 'a number'}") from None
+    return replace(recipe, **given)
+
+
+def _range(name: str) -> tuple[float, float]:
+    """What the value may be, both ends included."""
+    if name in PROBABILITIES:
+        return 0, 1
+    return {
+        "learning_rate": (1e-12, 10), "head_learning_rate": (1e-12, 10), "weight_decay": (0, 1), "clip": (1e-6, 1e6),
+        "batch_size": (1, 65536), "accumulate": (1, 1024), "epochs": (1, 100_000), "warmup_epochs": (0, 1000),
+        "ema": (0, 0.99999), "crops": (16, 1024), "rotate": (0, 180), "shift": (0, 0.5), "shear": (0, 45),
+        "zoom": (0, 1), "brightness": (0, 0.9), "contrast": (0, 0.9), "saturation": (0, 1), "hue": (0, 0.5),
+    }.get(name, (0, 1_000_000))  # fmt: skip
 
 
 RECIPES: dict[str, Recipe] = {

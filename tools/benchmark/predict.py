@@ -1,18 +1,6 @@
-"""Time this program against the original one, side by side.
+"""Judging: a cold start, one image, a folder, a photo; against what the original's predict.py did."""
 
-    python -m tools.benchmark predict
-    python -m tools.benchmark predict --arch efficientnet_b0 --repeats 5
-
-`predict` compares judging an image from a cold start, and a folder of 200, with our own re-implementation of what the
-original program did: import torch and torchvision, build the network, load the weights, judge one image after another.
-Ours runs the same weights, exported to ONNX. Both sides take turns, so that a drift of the machine's speed hits both;
-the figures are medians, the ratios medians of pairs. The last line of stdout is JSON.
-"""
-
-import argparse
-import io
 import json
-import os
 import statistics
 import subprocess  # noqa: S404
 import sys
@@ -24,10 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-import names
-
-ROOT = Path(__file__).parent.parent
-CORES = len(os.sched_getaffinity(0))
+from tools.benchmark.measure import CORES, ROOT, measure
 
 # The original's way, as faithfully as it is known: everything is imported, the weights are loaded, then each image is
 # opened, resized to 224, turned into a tensor, normalised and judged by itself.
@@ -58,11 +43,11 @@ print("judging seconds", time.perf_counter() - began)
 """
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_arguments(argv)
-    print(f"{CORES} cores; {args.repeats} pairs, {folder_pairs(args.repeats)} of folders; medians")
+def benchmark(arch: str, repeats: int) -> dict:
+    """All figures, and what people read of them on stdout."""
+    print(f"{CORES} cores; {repeats} pairs, {folder_pairs(repeats)} of folders; medians")
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        result = predict(args.arch, args.repeats, Path(folder))
+        result = predict(arch, repeats, Path(folder))
     for row in result["rows"]:
         print(
             f"{row['what']:34}  original {row['original_s']:7.3f} s {row['original_mb']:6.0f} MB"
@@ -70,9 +55,8 @@ def main(argv: list[str] | None = None) -> int:
             f"   {row['speedup']:5.1f} times as fast, {row['memory']:.2f} of the memory"
         )
     for name, figure in result["photo"].items():
-        print(f"photo of 12 megapixels: {name:40}  {figure:7.2f}")
-    print(json.dumps(result))
-    return 0
+        print(f"photo of 12 megapixels: {name:24}  {figure:7.3f}")
+    return result
 
 
 def predict(arch: str, repeats: int, folder: Path) -> dict:
@@ -112,20 +96,6 @@ def warm_folder(rows: list[dict]) -> dict:
     return many | {
         "what": "folder of 200, start taken off", "original_s": theirs, "ours_s": mine, "speedup": theirs / mine,
     }  # fmt: skip
-
-
-def measure(command: list) -> tuple[float, float]:
-    """(wall seconds, peak MB) of a process, the memory by the operating system's own account of it."""
-    began = time.perf_counter()
-    program = subprocess.Popen(  # noqa: S603
-        [str(part) for part in command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    said = program.stderr.read()
-    _, status, usage = os.wait4(program.pid, 0)
-    program.returncode = os.waitstatus_to_exitcode(status)
-    if program.returncode:
-        raise RuntimeError(said.decode())
-    return time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
 def compare(pairs: list) -> dict:
@@ -182,7 +152,9 @@ def make_images(folder: Path, count: int) -> list[Path]:
 
 def photo(folder: Path, model: Path) -> dict[str, float]:
     """A 12-megapixel JPEG with one face and a camera's noise: the work on one core, and the memory of predict.py."""
-    code = "import sys, json; from tools.benchmark import photo_work; print(json.dumps(photo_work(*sys.argv[1:])))"
+    code = (
+        "import sys, json; from tools.benchmark.predict import photo_work; print(json.dumps(photo_work(*sys.argv[1:])))"
+    )
     path = folder / "photo.jpg"
     # In a process of its own: a program's peak memory, as the system counts it, starts with that of its parent.
     figures = subprocess.run(  # noqa: S603
@@ -221,17 +193,3 @@ def photo_work(path: str, model: str, side: int = 1500, repeats: int = 15) -> di
     figures = {name: statistics.median(spent) for name, spent in times.items()}
     shares = [found / decoded for decoded, found in zip(*list(times.values())[:2], strict=True)]
     return figures | {"finding / decoding": statistics.median(shares)}
-
-
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=("predict",))
-    parser.add_argument("--arch", choices=names.ARCHITECTURES[:2], default="resnet50")
-    parser.add_argument("--repeats", type=int, default=10, help="pairs (default: %(default)s)")
-    return parser.parse_args(argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

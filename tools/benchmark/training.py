@@ -1,0 +1,144 @@
+"""Training: its steps, its loading, and how soon it gets how far; against the original's loop (original.py)."""
+
+import csv
+import json
+import os
+import shlex
+import statistics
+import subprocess  # noqa: S404
+import sys
+import tempfile
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tools.benchmark.measure import CORES, ROOT, Helper
+
+ORIGINAL = [sys.executable, "tools/benchmark/original.py"]
+OURS = [sys.executable, "-m", "tools.benchmark.ours"]
+
+
+def benchmark_steps(arch: str, data: str, repeats: int, *, batch_size: int, device: str, compiled: bool) -> dict:
+    """Images per second of training with loading, and of ours on images that already are on the device."""
+    flags = ["--compile"] if compiled else []
+    sides = {
+        "original": [*ORIGINAL, "steps", arch, data, batch_size, device],
+        "ours": [*OURS, "steps", arch, data, batch_size, device, *flags],
+        "ours, images at hand": [*OURS, "held", arch, data, batch_size, device, *flags],
+    }
+    times, peaks, build = take_turns(sides, repeats, steps_for_seconds=4)
+    rows = [
+        {"what": name} | rates(times[name], times["original"], batch_size) | {"peak_mb": peaks[name]} for name in sides
+    ]
+    print(f"{arch}, batches of {batch_size}, {threads()} threads, {repeats} pairs; medians")
+    for row in rows:
+        print(
+            f"{row['what']:22}  {row['images_per_second']:8.1f} img/s   {row['ratio']:5.2f} times the original"
+            f"   peak {row['peak_mb']:6.0f} MB"
+        )
+    if compiled:
+        print(f"building with torch.compile: {build['ours']:.0f} s, not in these figures")
+    shares = [held / loaded for held, loaded in zip(times["ours, images at hand"], times["ours"], strict=True)]
+    print(f"share of the rate on images at hand: {statistics.median(shares):.2f}")
+    return {"arch": arch, "batch_size": batch_size, "repeats": repeats, "cores": CORES, "threads": threads(),
+            "compiled": compiled, "rows": rows, "build_s": build["ours"],
+            "share_of_rate_at_hand": statistics.median(shares)}  # fmt: skip
+
+
+def benchmark_loader(data: str, repeats: int, batch_size: int = 32) -> dict:
+    """Images per second of loading and augmenting alone, without a network."""
+    sides = {"original": [*ORIGINAL, "loader", data, batch_size]}
+    for recipe in ("original", "indomain", "robust"):
+        for cache in ("disk", "off"):
+            for workers in (0, 2):
+                name = f"ours, {recipe}, cache {cache}, {workers} workers"
+                sides[name] = [*OURS, "loader", data, batch_size, recipe, cache, workers]
+    times, peaks, _ = take_turns(sides, repeats, steps_for_seconds=1)
+    rows = [
+        {"what": name} | rates(times[name], times["original"], batch_size) | {"peak_mb": peaks[name]} for name in sides
+    ]
+    print(f"{CORES} cores, batches of {batch_size}, {repeats} turns; medians")
+    for row in rows:
+        print(f"{row['what']:44}  {row['images_per_second']:8.0f} img/s   {row['ratio']:5.2f} times the original")
+    return {"batch_size": batch_size, "repeats": repeats, "cores": CORES, "rows": rows}
+
+
+def take_turns(sides: dict[str, list], repeats: int, *, steps_for_seconds: float) -> tuple[dict, dict, dict]:
+    """Seconds a batch of each side in each turn, peak MB, and the seconds of the first step (which builds things)."""
+    helpers = {name: Helper(command) for name, command in sides.items()}
+    build = {name: helper.work(1) for name, helper in helpers.items()}
+    steps = {name: max(1, round(steps_for_seconds / helper.work(1))) for name, helper in helpers.items()}
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in tqdm(range(repeats), desc="pairs", disable=None, leave=False):
+        for name, helper in helpers.items():
+            times[name].append(helper.work(steps[name]) / steps[name])
+    return times, {name: helper.close() for name, helper in helpers.items()}, build
+
+
+def rates(mine: list[float], theirs: list[float], batch_size: int) -> dict:
+    return {
+        "images_per_second": batch_size / statistics.median(mine),
+        "ratio": statistics.median(their / my for their, my in zip(theirs, mine, strict=True)),
+    }
+
+
+def benchmark_quality(arch: str, data: str, epochs: int, seeds: list[int], rivals: list[str]) -> dict:
+    """Validation AUC after each epoch, and the seconds of training until then, of both ways and of rivals.
+
+    Ours is `train.py --recipe original`: the same hyper-parameters on the fast path.
+    """
+    results = []
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        for seed in seeds:
+            theirs = original_curve(arch, data, epochs, seed)
+            ours = our_curve(f"--arch {arch} --recipe original --epochs {epochs}", data, seed, Path(folder))
+            others = {flags: our_curve(flags, data, seed, Path(folder)) for flags in rivals}
+            results.append({"seed": seed, "original": theirs, "ours": ours, "rivals": others})
+            print_quality(results[-1])
+    last = {name: [result[name][-1]["auc"] for result in results] for name in ("original", "ours")}
+    ratios = [result["original"][-1]["seconds"] / result["ours"][-1]["seconds"] for result in results]
+    for name, values in last.items():
+        spread = f", standard deviation {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+        print(f"{name}: Validation AUC after {epochs} epochs {statistics.fmean(values):.3f}{spread}")
+    print(f"the original's training takes {statistics.median(ratios):.2f} times as long as ours")
+    return {"arch": arch, "epochs": epochs, "cores": CORES, "threads": threads(), "results": results, "ratios": ratios}
+
+
+def original_curve(arch: str, data: str, epochs: int, seed: int) -> list[dict]:
+    command = [*ORIGINAL, "train", arch, data, str(epochs), str(seed)]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def our_curve(flags: str, data: str, seed: int, folder: Path) -> list[dict]:
+    """The same from the metrics.csv of a run of train.py."""
+    out = Path(tempfile.mkdtemp(dir=folder))
+    command = [sys.executable, "train.py", "--data", data, "--seed", str(seed), "--out", str(out), *shlex.split(flags)]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    with (out / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    seconds = [sum(float(row["seconds"]) for row in rows[: k + 1]) for k in range(len(rows))]
+    return [
+        {"epoch": int(row["epoch"]), "seconds": spent, "auc": float(row["val_auc"])}
+        for row, spent in zip(rows, seconds, strict=True)
+    ]
+
+
+def print_quality(result: dict) -> None:
+    best = max(row["auc"] for row in result["original"])
+    print(f"seed {result['seed']}: the original's best Validation AUC is {best:.3f}")
+    for name, rows in {"original": result["original"], "ours": result["ours"], **result["rivals"]}.items():
+        curve = ", ".join(f"{row['auc']:.3f}" for row in rows)
+        print(
+            f"  {name}: {curve} in {rows[-1]['seconds']:.0f} s; {reached(rows, best)}; {reached(rows, 0.8)}", flush=True
+        )
+
+
+def reached(rows: list[dict], auc: float) -> str:
+    """When a curve first gets to an AUC."""
+    seconds = next((row["seconds"] for row in rows if row["auc"] >= auc), None)
+    return f"{auc:.3f} never" if seconds is None else f"{auc:.3f} after {seconds:.0f} s"
+
+
+def threads() -> int:
+    return int(os.environ.get("OMP_NUM_THREADS", CORES))
