@@ -226,7 +226,7 @@ def test_a_killed_build_goes_on_where_it_stopped(folder, decoded):
     assert killed.returncode == -9 and not files()
     index, [partial] = index_folder(folder), files("*.partial")
     there = np.flatnonzero(recorded(partial, index)).tolist()
-    assert 11 <= len(there) <= 13  # all but those under way
+    assert 8 <= len(there) < 20  # which of them were under way at that moment is chance
     data = bytearray(partial.read_bytes())
     data[cache.Cache(Decoded(index, CROP)).table[there[3], 0] + 1000] ^= 1
     partial.write_bytes(data)

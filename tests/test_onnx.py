@@ -68,9 +68,8 @@ def test_each_architecture_with_a_dense_head_gives_logits_only(name, tmp_path, m
     assert np.ptp(detector.logits(images)[:, 0]) > 0
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "tiny"])
-def test_a_head_with_dropout_alone_keeps_all_outputs(name, tmp_path, monkeypatch):
-    detector, path = saved_with(model.Head(dropout=0.5), name, tmp_path)
+def test_a_head_with_dropout_alone_keeps_all_outputs(tmp_path, monkeypatch):
+    detector, path = saved_with(model.Head(dropout=0.5), "tiny", tmp_path)
     monkeypatch.setattr(export, "IMAGES", 4)
     assert export.main([str(path)]) == 0
     images = np.random.default_rng(0).normal(size=(3, 3, 96, 96)).astype(np.float32)
