@@ -194,6 +194,8 @@ class Learner:
         compiled: bool = False,
     ):
         self.recipe, self.preprocess, self.device, self.ranks = recipe, preprocess, device, ranks
+        if device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # each crop size is met thousands of times
         self.network = network
         self.still = model.trainable(network, arch, trained)
         self.dtype = torch.float64 if precision == torch.float64 else torch.float32

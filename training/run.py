@@ -158,7 +158,7 @@ class Run:
             save_checkpoint(self.session.out / f"{name}.safetensors", plain, metadata)
 
     def save_state(self) -> None:
-        if self.session.ranks.first:
+        if self.session.ranks.first and self.learner:
             resume.save_state(
                 self.session.out,
                 {
