@@ -23,6 +23,7 @@ import os
 import signal
 import statistics
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -99,17 +100,16 @@ def run(args: argparse.Namespace, out: Path, ranks: Ranks) -> int:
     state = resume.load_state(out) if args.resume else None
     if earlier and finished_or_other(out, earlier, config, ranks):
         return 0
-    network = prepare_model(args, device, ranks)
+    network, preprocess = prepare_model(args, device, ranks), make_preprocess(args)
+    with ranks.first_alone():
+        decoded = pictures(data.train, preprocess, args.cache)
+    say(decoded.description, ranks)
     if ranks.first:
         folder.check_space(out, network, checkpoints=2 + len(args.keep_epochs))
         if state is None:
             folder.remove_earlier_run(out)
             folder.write_json(out / "config.json", config)
     ranks.wait()
-    preprocess = make_preprocess(args)
-    with ranks.first_alone():
-        decoded = pictures(data.train, preprocess, args.cache)
-    say(decoded.description, ranks)
     metadata = Metadata(args.arch, preprocess, training=config, head=dataclasses.asdict(args.head))
     session = Session(
         out, data, decoded, args.values, metadata, device,
@@ -124,7 +124,10 @@ def run_seeds(args: argparse.Namespace, ranks: Ranks) -> int:
     out, found = Path(args.out), {}
     for seed in range(args.seed, args.seed + args.seeds):
         one = out / f"seed_{seed}"
-        status = run(argparse.Namespace(**vars(args) | {"seed": seed, "out": str(one)}), one, ranks)
+        try:
+            status = run(argparse.Namespace(**vars(args) | {"seed": seed, "out": str(one)}), one, ranks)
+        finally:
+            folder.remove_if_empty(one)
         if status:
             return status
         ranks.wait()
@@ -148,27 +151,33 @@ def train(run: Run, *, keep_epochs: tuple[int, ...] = (), tensorboard: bool = Fa
         try:
             while not run.finished:
                 row = run.train_epoch(interruption.check)
-                measured, logits = evaluate(run.learner.best_network, session)
+                measured, logits = evaluate(run.learner.best_network, session, interruption.check)
                 run.keep(row | measured, logits, keep_epochs)
                 report_epoch(run, tensorboard=tensorboard)
                 run.next_epoch()
                 interruption.check()
             report_run(run)
         except KeyboardInterrupt:
-            run.save_state()
-            word, status = (
-                ("stopped by SIGTERM", 143) if interruption.wished == signal.SIGTERM else ("interrupted", 130)
-            )
+            if not interruption.unsafe:
+                run.save_state()
+            stopped = interruption.wished == signal.SIGTERM
+            word, status = ("stopped by SIGTERM", 143) if stopped else ("interrupted", 130)
             where = f"in epoch {run.progress.epoch} of {session.recipe.epochs}, {run.progress.step} steps done"
-            return fail(status, f"{word} {where}; the same command with --resume goes on there", session.ranks)
+            there = "from the last state that was saved" if interruption.unsafe else "there"
+            return fail(status, f"{word} {where}; the same command with --resume goes on {there}", session.ranks)
     return 0
 
 
-def evaluate(network: nn.Module, session: Session) -> tuple[dict, np.ndarray]:
-    """Validation's part of an epoch's row, as every other door would compute it, and the (n, 2) logits there."""
+def evaluate(network: nn.Module, session: Session, check: Callable[[], None]) -> tuple[dict, np.ndarray]:
+    """Validation's part of an epoch's row, as every other door would compute it, and the (n, 2) logits there.
+
+    check: called after each batch; what it raises ends the evaluation.
+    """
     detector = Detector(TorchBackend(network, session.device), session.metadata, session.out)
     index = session.data.validation
-    scored = score_index({"network": detector}, index, workers=session.workers, desc="Validation", ranks=session.ranks)
+    scored = score_index(
+        {"network": detector}, index, workers=session.workers, desc="Validation", ranks=session.ranks, check=check
+    )
     logits = scored["network"]
     if isinstance(logits, ModelError):
         raise TrainingError(f"on Validation {logits}; try a lower --lr")
@@ -352,8 +361,8 @@ def finished_or_other(out: Path, earlier: dict, config: dict, ranks: Ranks) -> b
     if differing:
         raise TrainingError(f"{out} holds another run ({'; '.join(differing[:5])}); choose another --out")
     for name in ("versions", "device", "processes"):
-        if earlier[name] != config[name]:
-            text = f"note: {name} {earlier[name]} then, {config[name]} now; the last digits may come out otherwise"
+        if earlier.get(name) != config[name]:
+            text = f"note: {name} {earlier.get(name)} then, {config[name]} now; the last digits may come out otherwise"
             say(text, ranks)
     if (out / "metrics.json").exists():
         say(f"{out} is finished; kept", ranks)

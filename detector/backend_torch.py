@@ -32,7 +32,9 @@ class TorchBackend:
             self.device, self.dtype, non_blocking=True, memory_format=torch.channels_last
         )
         # TF32 would move scores by up to a thousandth between one device and another.
-        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.device.type == "cuda" else nullcontext()
+        exact = (
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.device.type == "cuda" else nullcontext()
+        )
         with exact:
             return self.network(images).float().cpu().numpy()
 

@@ -6,6 +6,8 @@ faces of an image are judged, and the image's logits are those of the face that 
 everywhere else (Detector.judge).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -46,12 +48,13 @@ def score_index(
     batch_size: int = BATCH_SIZE,
     desc: str = "judging",
     ranks: Ranks = ALONE,
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, np.ndarray | ModelError]:
     """(n, 2) float32 logits of each detector for the images of an index, in its order.
 
     The index must have its faces (dataset.with_faces) where a detector frames them. A detector that fails has its
     ModelError in the place of logits; the others are not held up by it. Of several processes, each judges its share,
-    and all have the whole answer.
+    and all have the whole answer. check: called after each batch; what it raises ends the scoring.
     """
     places = [share_of(rank, ranks.size, len(index.samples), batch_size) for rank in range(ranks.size)]
     index = index.subset(places[ranks.rank])
@@ -75,6 +78,7 @@ def score_index(
                 parts = np.split(of_views, np.cumsum(counts)[:-1])
                 logits[name].append(np.stack([part[most_fake(part)] for part in parts]))
             progress.update(len(prepared[0][1]))
+            check()
     mine = {
         name: failed.get(name) or np.concatenate([np.empty((0, 2), np.float32), *logits[name]]) for name in detectors
     }

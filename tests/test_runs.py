@@ -69,6 +69,43 @@ def test_ctrl_c_inside_an_epoch_goes_on_from_that_batch(small_set, tmp_path, mon
     assert result(tmp_path / "a") == result(tmp_path / "b")
 
 
+def test_ctrl_c_while_validating_goes_on_from_there(small_set, tmp_path, monkeypatch, capsys):
+    assert small_run(small_set, tmp_path / "a") == 0
+    evaluate = train.evaluate
+
+    def interrupted(*given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "evaluate", interrupted)
+        assert small_run(small_set, tmp_path / "b") == 143
+    assert "stopped by SIGTERM in epoch 1 of 2, 6 steps done" in capsys.readouterr().err
+    assert small_run(small_set, tmp_path / "b", "--resume") == 0
+    assert result(tmp_path / "a") == result(tmp_path / "b")
+
+
+def test_a_second_ctrl_c_saves_nothing_half_done(small_set, tmp_path, monkeypatch, capsys):
+    """The first one waits for the end of the step; the second is obeyed in the middle of it."""
+    learn = train.engine.Learner.learn
+
+    def interrupted(self, *given, **named):
+        if self.steps == 8:
+            learn(self, *given, **named)
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return learn(self, *given, **named)
+
+    assert small_run(small_set, tmp_path / "a") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(train.engine.Learner, "learn", interrupted)
+        assert small_run(small_set, tmp_path / "b", "--save-every", "7") == 130
+    assert "goes on from the last state that was saved" in capsys.readouterr().err
+    assert small_run(small_set, tmp_path / "b", "--resume") == 0
+    assert "going on in epoch 2, after 1 steps of it" in capsys.readouterr().err
+    assert result(tmp_path / "a") == result(tmp_path / "b")
+
+
 def test_only_the_same_run_goes_on(small_set, tmp_path, capsys):
     out = tmp_path / "run"
     assert small_run(small_set, out, "--resume") == 0  # begins where there is none

@@ -45,12 +45,13 @@ class LossError(TrainingError):
 class Interruption:
     """Ctrl-C and SIGTERM as wishes, asked for at safe places: `with Interruption() as interruption: ... .check()`.
 
-    Raised anywhere, KeyboardInterrupt can fall into a destructor or a callback of the loader, where Python swallows it.
-    A second one is raised at once, but for `patient`: torchrun passes on the signal that the terminal sent already.
+    Raised anywhere, KeyboardInterrupt can fall into a destructor or a callback of the loader, where Python swallows it,
+    or into a step that is half done. A second signal is raised at once all the same (`unsafe` says so), but for
+    `patient`: torchrun passes on the signal that the terminal sent already.
     """
 
     def __init__(self, *, patient: bool = False):
-        self.patient, self.wished = patient, None
+        self.patient, self.wished, self.unsafe = patient, None, False
 
     def __enter__(self) -> "Interruption":
         self.before = {number: signal.signal(number, self.wish) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -62,6 +63,7 @@ class Interruption:
 
     def wish(self, number: int, _) -> None:
         if self.wished is not None and not self.patient:
+            self.unsafe = True
             raise KeyboardInterrupt
         self.wished = number
 
