@@ -24,7 +24,7 @@ import dataset
 from detector import Detector, ModelError, find_models, load
 from detector.checkpoint import write_atomically
 from evaluation import metrics, plots, report
-from evaluation.ranks import ALONE, Ranks, join, leave, lost
+from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
 from evaluation.scoring import score_index
 from names import ARCHITECTURES
 
@@ -63,6 +63,8 @@ def main_eval(argv: list[str] | None = None) -> int:
         return fail(3, str(error))
     except FileExistsError as error:
         return fail(1, f"{error.filename} is not empty; choose another --out, or add --overwrite")
+    except FirstFailedError:
+        return 1
     except RuntimeError as error:
         if not lost(error):
             raise
@@ -138,7 +140,7 @@ def choose_images(data: Path, detectors: dict[str, Detector], *, strict: bool) -
         )
     index = dataset.index_folder(folders.get("Test", data), strict=strict)
     seeds = {
-        detector.metadata.training["seed"]
+        detector.metadata.training["split_seed"]
         for detector in detectors.values()
         if training_facts(detector).get("flat_digest") == index.digest
     }

@@ -37,7 +37,7 @@ from detector import Detector
 from detector.backend_torch import TorchBackend, describe_device, pick_device
 from detector.checkpoint import Metadata, ModelError, read_weights, write_atomically
 from evaluation import metrics, plots, report
-from evaluation.ranks import ALONE, Ranks, join, leave, lost
+from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
 from evaluation.scoring import score_index
 from imaging.preprocess import FRAMES, Preprocess
 from names import ARCHITECTURES
@@ -67,9 +67,11 @@ def main(argv: list[str] | None = None) -> int:
     except (model.NetworkError, ModelError) as error:
         return fail(3, str(error))
     except (TrainingError, CacheError) as error:
-        return fail(1, str(error))
+        return fail(1, str(error), ranks)  # of several processes, all or the first have it
     except torch.OutOfMemoryError:
         return fail(1, "the memory of the device is full; try half the --batch-size with --set accumulate=2")
+    except FirstFailedError:
+        return 1
     except RuntimeError as error:
         if not lost(error):
             raise
@@ -86,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace, out: Path, ranks: Ranks) -> int:
     """Prepare everything, then train."""
-    device = pick_device(ranks.device if args.device == "auto" and ranks.size > 1 else args.device)
+    device = pick_device(ranks.device if args.device in ("auto", "cuda") and ranks.size > 1 else args.device)
     earlier = folder.read_json(out / "config.json") if args.resume else {}
     if args.threads or earlier:
         torch.set_num_threads(args.threads or earlier["threads"])  # the order of sums depends on it
@@ -98,18 +100,20 @@ def run(args: argparse.Namespace, out: Path, ranks: Ranks) -> int:
     describe_data(data, ranks)
     config = describe_run(args, data, device, ranks)
     state = resume.load_state(out) if args.resume else None
-    if earlier and finished_or_other(out, earlier, config, ranks):
-        return 0
-    network, preprocess = prepare_model(args, device, ranks), make_preprocess(args)
     with ranks.first_alone():
-        decoded = pictures(data.train, preprocess, args.cache)
-    say(decoded.description, ranks)
-    if ranks.first:
-        folder.check_space(out, network, checkpoints=2 + len(args.keep_epochs))
-        if state is None:
-            folder.remove_earlier_run(out)
-            folder.write_json(out / "config.json", config)
-    ranks.wait()
+        if earlier and finished_or_other(out, earlier, config, ranks):
+            return 0
+    network, preprocess = prepare_model(args, device, ranks), make_preprocess(args)
+    decoded = None
+    with ranks.first_alone():
+        if ranks.first:
+            decoded = pictures(data.train, preprocess, args.cache)
+            say(decoded.description)
+            folder.check_space(out, network, checkpoints=2 + len(args.keep_epochs))
+            if state is None:
+                folder.remove_earlier_run(out)
+                folder.write_json(out / "config.json", config)
+    decoded = ranks.gather(decoded)[0]  # its path goes to the others, not its pictures
     metadata = Metadata(args.arch, preprocess, training=config, head=dataclasses.asdict(args.head))
     session = Session(
         out, data, decoded, args.values, metadata, device,
@@ -147,7 +151,7 @@ def train(run: Run, *, keep_epochs: tuple[int, ...] = (), tensorboard: bool = Fa
         save_first_batch(session)
     else:
         say(f"going on in epoch {progress.epoch}, after {progress.step} steps of it", session.ranks)
-    with engine.Interruption(patient=session.ranks.size > 1) as interruption:
+    with engine.Interruption(session.ranks) as interruption:
         try:
             while not run.finished:
                 row = run.train_epoch(interruption.check)
@@ -158,6 +162,7 @@ def train(run: Run, *, keep_epochs: tuple[int, ...] = (), tensorboard: bool = Fa
                 interruption.check()
             report_run(run)
         except KeyboardInterrupt:
+            interruption.patient = True
             if not interruption.unsafe:
                 run.save_state()
             stopped = interruption.wished == signal.SIGTERM
@@ -175,6 +180,7 @@ def evaluate(network: nn.Module, session: Session, check: Callable[[], None]) ->
     """
     detector = Detector(TorchBackend(network, session.device), session.metadata, session.out)
     index = session.data.validation
+    check = check if session.ranks.size == 1 else nothing  # several processes have different numbers of batches
     scored = score_index(
         {"network": detector}, index, workers=session.workers, desc="Validation", ranks=session.ranks, check=check
     )
@@ -186,6 +192,10 @@ def evaluate(network: nn.Module, session: Session, check: Callable[[], None]) ->
     row["precision"] = row["precision"] or 0.0  # no image called Fake: 0 of 0, which a CSV cannot say
     row["loss"] = row["log_loss"]
     return {f"val_{name}": round(row[name], 6) for name in VALIDATED}, logits
+
+
+def nothing() -> None:
+    pass
 
 
 def report_epoch(run: Run, *, tensorboard: bool) -> None:
@@ -327,7 +337,7 @@ def describe_run(args: argparse.Namespace, data: dataset.TrainingData, device: t
         },
         "recipe": dataclasses.asdict(args.values),
         "preprocess": make_preprocess(args).to_dict(),
-        "seed": args.split_seed,
+        "split_seed": args.split_seed,
         "data": {
             name: {
                 "n": len(index.samples),
@@ -339,6 +349,7 @@ def describe_run(args: argparse.Namespace, data: dataset.TrainingData, device: t
         }
         | {"flat_digest": data.flat_digest, "notes": list(data.notes)},
         "device": describe_device(device),
+        "precision": str(engine.pick_precision(args.precision, device)).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "processes": ranks.size,
         "git_commit": folder.git_commit(),
@@ -360,7 +371,7 @@ def finished_or_other(out: Path, earlier: dict, config: dict, ranks: Ranks) -> b
     differing = folder.differences(earlier.get("settings", {}), config["settings"])
     if differing:
         raise TrainingError(f"{out} holds another run ({'; '.join(differing[:5])}); choose another --out")
-    for name in ("versions", "device", "processes"):
+    for name in ("versions", "device", "precision", "processes"):
         if earlier.get(name) != config[name]:
             text = f"note: {name} {earlier.get(name)} then, {config[name]} now; the last digits may come out otherwise"
             say(text, ranks)
@@ -418,6 +429,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
             raise ValueError(f"--keep-epochs names epoch {max(args.keep_epochs)} of {args.values.epochs}")
     except ValueError as error:
         parser.error(str(error))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and ":" in args.device:
+        parser.error(f"--device {args.device} is one device; under torchrun each process takes its own")
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         parser.error("--tensorboard needs the package tensorboard (pip install tensorboard)")
     return args

@@ -12,9 +12,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 
-PATIENCE = timedelta(hours=2)  # one process may index a large data set while the others wait
+PATIENCE = timedelta(hours=2)  # of what is said between processes: one may index a large data set meanwhile
+_talk: distributed.ProcessGroup | None = None  # what Python objects go through; gradients have a group of their own
+
+
+class FirstFailedError(RuntimeError):
+    """The first process could not prepare what the others wait for; it says why."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,20 @@ class Ranks:
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
-        """The first process does what stands below, then the others do: they find on the disk what it has made."""
-        if not self.first:
-            self.wait()
-        yield
+        """The first process does what stands below, then the others do: they find on the disk what it has made.
+
+        Raises FirstFailedError on the others when it failed.
+        """
+        if not self.first and not self.gather(None)[0]:
+            raise FirstFailedError
+        try:
+            yield
+        except BaseException:
+            if self.first:
+                self.gather(False)
+            raise
         if self.first:
-            self.wait()
+            self.gather(True)
 
     def share(self, items: list) -> list:
         """This process's part of a list that all of them have."""
@@ -53,13 +66,33 @@ class Ranks:
         if self.size == 1:
             return [item]
         items = [None] * self.size
-        distributed.all_gather_object(items, item)
+        distributed.all_gather_object(items, item, group=_talk)
         return items
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so on any process; all of them ask at the same place."""
+        if self.size == 1:
+            return flag
+        said = torch.tensor(int(flag))
+        distributed.all_reduce(said, distributed.ReduceOp.MAX, group=_talk)
+        return bool(said)
+
+    def add(self, sums: torch.Tensor) -> torch.Tensor:
+        """The sum over the processes, on all of them, in place; where the tensor lies."""
+        if self.size > 1:
+            distributed.all_reduce(sums)
+        return sums
+
+    def same_buffers(self, *networks: nn.Module) -> None:
+        """The first process's batch statistics for all. Each has averaged over its own images alone."""
+        if self.size > 1:
+            for network in networks:
+                for buffer in network.buffers():
+                    distributed.broadcast(buffer, 0)
 
     def wait(self) -> None:
         """Until all processes are here. Raises RuntimeError when one is lost."""
-        if self.size > 1:
-            distributed.barrier()
+        self.gather(None)
 
 
 ALONE = Ranks()
@@ -73,8 +106,9 @@ def join() -> Ranks:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(ranks.local % torch.cuda.device_count())
-    # Python objects are exchanged on the CPU also where gradients go from card to card.
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
+    global _talk
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    _talk = distributed.new_group(backend="gloo", timeout=PATIENCE)
     return ranks
 
 

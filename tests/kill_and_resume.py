@@ -2,8 +2,8 @@
 
     python tests/kill_and_resume.py --kills 20 --workers 2 --cache off
 
-Prints where each kill found the run, and whether weights, CSV (times aside) and predictions are the same, bit for bit.
-Exit status: 0 the same; 1 not.
+Prints where each kill left the run, and whether weights, CSV (times aside) and predictions are the same, bit for bit.
+Exit status: 0 the same, and at least half of the kills inside an epoch; 1 not.
 """
 
 import argparse
@@ -69,25 +69,38 @@ def result(out: Path) -> dict:
     }
 
 
-def disturbed(data: Path, out: Path, workers: int, cache: str, kills: int, seconds: float, draw: random.Random) -> int:
-    """The run, killed again and again. Returns how often that was in the middle of an epoch."""
-    inside = 0
+def where(out: Path) -> tuple[int, int]:
+    """(epoch, steps done) of the state on the disk; (0, 0) before the first."""
+    state = load_state(out)
+    return (state["progress"].epoch, state["progress"].step) if state else (0, 0)
+
+
+def disturbed(
+    data: Path, out: Path, workers: int, cache: str, kills: int, seconds: float, draw: random.Random
+) -> tuple[int, int]:
+    """The run, killed again and again. Returns how often, and how often in an epoch that it had got further in.
+
+    A fifth of the moments count from the start of the process: they also fall into importing, indexing and decoding.
+    """
+    inside, before = 0, (0, 0)
     for kill in range(1, kills + 1):
         process = start(data, out, workers, cache)
-        if not begun(process):
+        if draw.random() < 0.2:
+            time.sleep(draw.uniform(0, 8))
+        elif begun(process):
+            time.sleep(draw.uniform(0, 1.5 * seconds / kills + 0.5))
+        if (out / "metrics.json").exists():
             process.communicate()
-            print(f"finished before kill {kill}: more images are needed for so many")
-            break
-        time.sleep(draw.uniform(0, 1.5 * seconds / kills))
+            print(f"finished before kill {kill}: --images says how long a run is")
+            return kill - 1, inside
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        state = load_state(out)
-        where = "before the first state" if state is None else f"epoch {state['progress'].epoch}, "
-        where += "" if state is None else f"{state['progress'].step} steps done"
-        inside += state is not None and state["progress"].step > 0
-        print(f"kill {kill}: {where}", flush=True)
+        now = where(out)
+        inside += now > before and now[1] > 0
+        before = now
+        print(f"kill {kill}: epoch {now[0]}, {now[1]} steps done", flush=True)
     finish(start(data, out, workers, cache))
-    return inside
+    return kills, inside
 
 
 def main() -> int:
@@ -106,11 +119,11 @@ def main() -> int:
         finish(process)
         seconds = time.perf_counter() - began
         draw = random.Random(args.seed)
-        inside = disturbed(data, Path(folder) / "killed", args.workers, args.cache, args.kills, seconds, draw)
+        kills, inside = disturbed(data, Path(folder) / "killed", args.workers, args.cache, args.kills, seconds, draw)
         straight, killed = (result(Path(folder) / name) for name in ("straight", "killed"))
     same = {name: straight[name] == killed[name] for name in straight}
-    print(f"{args.kills} kills, {inside} inside an epoch; {args.workers} workers, cache {args.cache}; same: {same}")
-    return 0 if all(same.values()) and straight["weights"] else 1
+    print(f"{kills} kills, {inside} inside an epoch; {args.workers} workers, cache {args.cache}; same: {same}")
+    return 0 if all(same.values()) and kills == args.kills and 2 * inside >= kills else 1
 
 
 if __name__ == "__main__":

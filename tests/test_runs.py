@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import time
 import pytest
 import torch
 from conftest import ROOT, make_set, run
-from kill_and_resume import disturbed, finish, result, start
+from kill_and_resume import finish, result, start, where
 
 import train
 from detector import load
@@ -44,10 +43,20 @@ def torchrun(processes: int, *arguments, **options) -> subprocess.Popen:
 
 def test_killed_and_resumed_is_undisturbed(tmp_path):
     """Bit for bit. `python tests/kill_and_resume.py` does it with more kills, workers or none, any cache."""
-    data = make_set(tmp_path / "set", {"Train": 150, "Validation": 10})
+    data, out = make_set(tmp_path / "set", {"Train": 150, "Validation": 10}), tmp_path / "killed"
     finish(start(data, tmp_path / "straight", 2, "disk"))
-    assert disturbed(data, tmp_path / "killed", 2, "disk", 2, 3.0, random.Random(1)) >= 1
-    assert result(tmp_path / "killed") == result(tmp_path / "straight")
+    before = (0, 0)
+    for _ in range(2):
+        process, deadline = start(data, out, 2, "disk"), time.monotonic() + 60
+        while not (where(out) > before and where(out)[1] > 0):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        before = where(out)
+    assert before < (3, 75) and before[1] > 0  # inside an epoch, and not at the end
+    finish(start(data, out, 2, "disk"))
+    assert result(out) == result(tmp_path / "straight")
 
 
 def test_ctrl_c_inside_an_epoch_goes_on_from_that_batch(small_set, tmp_path, monkeypatch, capsys):
@@ -267,6 +276,21 @@ def test_two_processes_learn_what_one_does(two_and_one):
     assert all(torch.allclose(weights[0][key], weights[1][key], atol=1e-6) for key in weights[0])
 
 
+def test_two_processes_choose_by_what_is_kept(small_set, tmp_path):
+    """With batch normalisation too: each process has averages of its own, one of them is judged and saved."""
+    flags = ("train.py", "--data", small_set, "--arch", "efficientnet_b0", "--size", 32, "--epochs", 1, "--recipe",
+             "robust", "--batch-size", 12, "--out", tmp_path / "run")  # fmt: skip
+    two = torchrun(2, *flags)
+    said = two.communicate(timeout=150)
+    assert two.returncode == 0, said
+    model, data = str(tmp_path / "run/best.safetensors"), str(small_set / "Validation")
+    assert main_eval(["--models", model, "--data", data, "--out", str(tmp_path / "eval")]) == 0
+    with (tmp_path / "run/predictions.csv").open() as ours, (tmp_path / "eval/best/predictions.csv").open() as theirs:
+        for row, other in zip(csv.DictReader(ours), csv.DictReader(theirs), strict=True):
+            assert row["path"] == other["path"]
+            assert float(row["score"]) == pytest.approx(float(other["score"]), abs=1e-5)
+
+
 def test_two_processes_judge_what_one_does(two_and_one, small_set):
     model = two_and_one / "one/best.safetensors"
     flags = ("eval.py", "--models", model, "--data", small_set / "Train", "--out")
@@ -279,6 +303,26 @@ def test_two_processes_judge_what_one_does(two_and_one, small_set):
     assert said.count("accuracy") == 1
 
 
+def test_two_processes_stop_together_and_go_on(two_and_one, small_set, tmp_path):
+    """SIGTERM to one of them: both end at the same step, whose sums are in the state; then as undisturbed."""
+    flags = ("train.py", "--data", small_set, "--arch", "tiny", "--size", 32, "--epochs", 60, "--batch-size", 7,
+             "--precision", "fp64", "--resume", "--out", tmp_path / "run")  # fmt: skip
+    both = torchrun(2, *flags, start_new_session=True)
+    both.stdout.readline()  # the first epoch's line
+    os.kill(int(rank(both, 1)), signal.SIGTERM)
+    said = both.communicate(timeout=60)[1]
+    assert "the same command with --resume goes on there" in said and "is gone" not in said
+    stopped = train.resume.load_state(tmp_path / "run")["progress"]
+    assert stopped.images == 7 * stopped.step or stopped.step == 14
+
+
+def test_an_error_under_torchrun_is_said_once(small_set, tmp_path):
+    (tmp_path / "mine").write_text("x")
+    both = torchrun(2, "train.py", "--data", small_set, "--arch", "tiny", "--out", tmp_path)
+    said = both.communicate(timeout=60)[1]
+    assert said.count("train.py: error:") == 1 and "is not empty" in said
+
+
 def test_a_lost_process_ends_the_run_which_goes_on_later(small_set, tmp_path):
     out = tmp_path / "run"
     flags = ("train.py", "--data", small_set, "--arch", "tiny", "--size", 32, "--batch-size", 8,
@@ -288,14 +332,18 @@ def test_a_lost_process_ends_the_run_which_goes_on_later(small_set, tmp_path):
     while not (out / "state.pt").exists():
         assert time.monotonic() < deadline and both.poll() is None
         time.sleep(0.05)
-    children = subprocess.run(["pgrep", "-P", str(both.pid)], capture_output=True, text=True, check=True).stdout.split()
-    second = next(pid for pid in children if "RANK=1" in environment_of(pid))
-    os.kill(int(second), signal.SIGKILL)
+    os.kill(int(rank(both, 1)), signal.SIGKILL)
     said = both.communicate(timeout=60)[1]
     assert both.returncode != 0 and "--resume goes on" in said
     assert not (out / "metrics.json").exists()
     done = train.resume.load_state(out)["progress"]
     assert done.epoch < 400 and (done.epoch, done.step) > (1, 0)
+
+
+def rank(program: subprocess.Popen, number: int) -> str:
+    """The process with that rank among those that torchrun started."""
+    children = subprocess.run(["pgrep", "-P", str(program.pid)], capture_output=True, text=True, check=True)
+    return next(pid for pid in children.stdout.split() if f"RANK={number}" in environment_of(pid))
 
 
 def environment_of(pid: str) -> list[str]:

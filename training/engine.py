@@ -46,12 +46,13 @@ class Interruption:
     """Ctrl-C and SIGTERM as wishes, asked for at safe places: `with Interruption() as interruption: ... .check()`.
 
     Raised anywhere, KeyboardInterrupt can fall into a destructor or a callback of the loader, where Python swallows it,
-    or into a step that is half done. A second signal is raised at once all the same (`unsafe` says so), but for
-    `patient`: torchrun passes on the signal that the terminal sent already.
+    or into a step that is half done. A second signal is raised at once all the same (`unsafe` says so), but where it is
+    `patient`. Several processes are: torchrun passes on the signal that the terminal sent already. They stop together.
     """
 
-    def __init__(self, *, patient: bool = False):
-        self.patient, self.wished, self.unsafe = patient, None, False
+    def __init__(self, ranks: Ranks = ALONE):
+        self.ranks, self.patient = ranks, ranks.size > 1
+        self.wished, self.unsafe = None, False
 
     def __enter__(self) -> "Interruption":
         self.before = {number: signal.signal(number, self.wish) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -68,8 +69,8 @@ class Interruption:
         self.wished = number
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt if there was one."""
-        if self.wished is not None:
+        """Raises KeyboardInterrupt if any process was sent a signal."""
+        if self.ranks.any(self.wished is not None):
             raise KeyboardInterrupt
 
 
@@ -119,14 +120,14 @@ def learning_rate(
 
 
 def plateaus(losses: Sequence[float], patience: int) -> int:
-    """How often the losses, one an epoch, stayed above their lowest for more than `patience` epochs on end."""
+    """How often the losses, one an epoch, stayed above their lowest for `patience` epochs on end."""
     best, waited, count = math.inf, 0, 0
     for loss in losses:
         if loss < best:
             best, waited = loss, 0
         else:
             waited += 1
-        if waited > patience:
+        if waited >= patience:
             count, waited = count + 1, 0
     return count
 
@@ -137,7 +138,8 @@ def epoch_batches(index: Index, recipe: Recipe, *, seed: int, epoch: int, ranks:
     Each image once, unless the recipe balances classes or sources. A last batch with fewer images than processes, or
     with one, is left out: batch normalisation has nothing to average there.
     """
-    n, draw = len(index.samples), np.random.default_rng((seed, epoch))
+    n = len(index.samples)
+    draw = np.random.default_rng((seed, epoch, 0, 1))  # an image's own draws are (seed, epoch, i): not these
     if recipe.balance in ("class", "source"):
         order = draw.choice(n, size=n, p=chances(index, by_source=recipe.balance == "source")).tolist()
     else:
@@ -226,7 +228,8 @@ class Learner:
         """One step from the gradients of all `batches` together, each (n, h, w, 3) uint8 images and (n,) labels.
 
         count: images of the step over all processes, so that each weighs the same however they are dealt out.
-        Returns (2,): the summed cross-entropy in nats and the number of right answers, still on the device.
+        Returns (2,): the summed cross-entropy in nats and the number of right answers over all processes, still on the
+        device.
         """
         self.network.train()
         for module in self.still:
@@ -256,7 +259,7 @@ class Learner:
         if self.averaged:
             self.averaged.update_parameters(self.network)
         self.steps += 1
-        return sums
+        return self.ranks.add(sums)
 
     def _average(self, averaged: list, current: list, _) -> None:
         """A moving average that forgets fast at first, when the weights still move far."""
@@ -264,6 +267,9 @@ class Learner:
         get_ema_multi_avg_fn(decay)(averaged, current, self.steps)
 
     def state_dict(self) -> dict:
+        """Raises TrainingError when the weights are no numbers any more: nobody can go on from there."""
+        if not all(torch.isfinite(parameter).all() for parameter in self.network.parameters()):
+            raise TrainingError("the weights are no longer finite numbers; try a lower --lr")
         return {
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -275,7 +281,8 @@ class Learner:
     def load_state_dict(self, state: dict) -> None:
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # else it was begun where none was needed
+            self.scaler.load_state_dict(state["scaler"])
         if self.averaged:
             self.averaged.load_state_dict(state["averaged"])
         self.steps = state["steps"]
@@ -297,7 +304,7 @@ def make_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 @dataclass
 class Progress:
-    """How far an epoch has come, and the sums of its metrics so far, over all images that this process has seen."""
+    """How far an epoch has come, and the sums of its metrics so far, over all processes."""
 
     epoch: int = 1
     step: int = 0  # steps done
@@ -357,7 +364,7 @@ def train_epoch(
         parts = min(learner.recipe.accumulate, len(sizes) - progress.step * learner.recipe.accumulate)
         group = [next(batches) for _ in range(parts)]
         sums = learner.learn(group, rate=rate(progress.step), count=count)
-        progress.add(sums, sum(len(labels) for _, labels in group))
+        progress.add(sums, count)
         progress.seconds = before + time.perf_counter() - began
         after_step()
     progress.settle()

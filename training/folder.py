@@ -15,12 +15,17 @@ from torch import nn
 from detector.checkpoint import write_atomically
 from training.engine import TrainingError
 
-RUN_FILES = ("*.safetensors", "*.png", "*.csv", "config.json", "state.pt", "tensorboard/events.*", ".*.safetensors.*")
+RUN_FILES = ("*.safetensors", "*.png", "*.csv", "config.json", "state.pt", "tensorboard/events.*")
+LEFT_BEHIND = ("write-test", ".write-test.*", ".*.safetensors.*", ".state.pt.*", ".*.csv.*", ".*.json.*")  # by a kill
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
 
 
 def prepare_folder(out: Path, *, overwrite: bool, resume: bool) -> None:
     """Make the run folder and write to it, so that a folder that fails does so before hours of training."""
+    if overwrite or resume:
+        for pattern in LEFT_BEHIND:
+            for path in out.glob(pattern):
+                path.unlink()
     if out.is_dir() and any(out.iterdir()):
         if not overwrite and not resume:
             raise TrainingError(f"{out} is not empty; choose another --out, or add --resume or --overwrite")

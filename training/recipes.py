@@ -105,7 +105,7 @@ class Recipe:
             numbers = value if isinstance(value, tuple) else () if isinstance(value, str | None) else (value,)
             if not all(low <= number <= high for number in numbers):
                 raise ValueError(f"{field.name} is {value}; it must be from {low:g} to {high:g}")
-        if self.head_epochs >= self.epochs + (self.trained == "all" and self.head_epochs == 0):
+        if self.head_epochs >= self.epochs:
             raise ValueError(f"head_epochs is {self.head_epochs}; it must be less than the {self.epochs} epochs")
 
     def crop(self, epoch: int, size: int) -> int:

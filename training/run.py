@@ -114,15 +114,14 @@ class Run:
             names = "\n".join(f"  {session.data.train.samples[i].path}" for batch in places for i in batch)
             text = f"{error} in epoch {progress.epoch}; try a lower --lr. Its images:\n{names}"
             raise TrainingError(text) from error
-        done = zip(*session.ranks.gather((progress.loss, progress.hits, progress.images)), strict=True)
-        loss, hits, images = (sum(part) for part in done)
+        session.ranks.same_buffers(self.network, self.learner.best_network)
         return {
             "epoch": progress.epoch,
-            "train_loss": round(loss / images, 6),
-            "train_accuracy": round(hits / images, 6),
+            "train_loss": round(progress.loss / progress.images, 6),
+            "train_accuracy": round(progress.hits / progress.images, 6),
             "learning_rate": float(f"{rate(steps - 1):.6g}"),
             "crop": recipe.crop(progress.epoch, session.metadata.preprocess.size),
-            "images_per_second": round(images / progress.seconds, 1),
+            "images_per_second": round(progress.images / progress.seconds, 1),
             "seconds": round(progress.seconds, 1),
         }
 

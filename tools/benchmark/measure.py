@@ -1,6 +1,7 @@
 """How a program is measured: as a whole process, from outside."""
 
 import os
+import signal
 import subprocess  # noqa: S404
 import time
 from pathlib import Path
@@ -24,15 +25,21 @@ def measure(command: list) -> tuple[float, float]:
 
 
 class Helper:
-    """A process that does a piece of work whenever it is told how much, and sleeps in between.
+    """A process that does a piece of work whenever it is told how much, and stands still in between.
 
     Two of them can take turns on one machine, each with its program loaded. Their protocol: a line "ready", then for
-    each number on stdin a line with the seconds that it took.
+    each number on stdin a line with the seconds that it took. In between, the system holds it and its workers, which
+    would otherwise load ahead in the other one's time.
     """
 
     def __init__(self, command: list):
         self.process = subprocess.Popen(  # noqa: S603
-            [str(part) for part in command], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [str(part) for part in command],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         began = time.perf_counter()
         self.expect("ready")
@@ -47,12 +54,16 @@ class Helper:
 
     def work(self, amount: int) -> float:
         """Seconds for that much work, by the helper's own clock."""
+        os.killpg(self.process.pid, signal.SIGCONT)
         self.process.stdin.write(f"{amount}\n")
         self.process.stdin.flush()
-        return float(self.expect("seconds")[0])
+        seconds = float(self.expect("seconds")[0])
+        os.killpg(self.process.pid, signal.SIGSTOP)
+        return seconds
 
     def close(self) -> float:
         """End it. Returns its peak memory in MB, files that it has mapped included."""
+        os.killpg(self.process.pid, signal.SIGCONT)
         self.process.stdin.close()
         _, status, usage = os.wait4(self.process.pid, 0)
         self.process.returncode = os.waitstatus_to_exitcode(status)

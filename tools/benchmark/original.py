@@ -55,10 +55,10 @@ def build(arch: str) -> nn.Module:
 
 
 class Training:
-    def __init__(self, arch: str, data: str, batch_size: int, device: str):
+    def __init__(self, arch: str, data: str, batch_size: int, device: str, *, drop_last: bool = False):
         name = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(name if device == "auto" else device)
-        self.loader = DataLoader(Images(Path(data) / "Train"), batch_size=batch_size, shuffle=True)
+        self.loader = DataLoader(Images(Path(data) / "Train"), batch_size=batch_size, shuffle=True, drop_last=drop_last)
         self.network = build(arch).to(self.device)
         self.criterion = nn.CrossEntropyLoss()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=0.001)
@@ -106,24 +106,22 @@ def main() -> None:
     kind, *rest = sys.argv[1:]
     if kind == "steps":
         arch, data, batch_size, device = rest
-        training = Training(arch, data, int(batch_size), device)
+        training = Training(arch, data, int(batch_size), device, drop_last=True)  # to count images by batches
         training.network.train()
         batches = batches_of(training.loader)
         serve(lambda count: [training.step(*next(batches)) for _ in range(count)])
     elif kind == "loader":
         data, batch_size = rest
-        batches = batches_of(DataLoader(Images(Path(data) / "Train"), batch_size=int(batch_size), shuffle=True))
+        images = Images(Path(data) / "Train")
+        batches = batches_of(DataLoader(images, batch_size=int(batch_size), shuffle=True, drop_last=True))
         serve(lambda count: [next(batches) for _ in range(count)])
     else:
         arch, data, epochs, seed = rest
         torch.manual_seed(int(seed))
-        training, seconds = Training(arch, data, 32, "auto"), 0.0
+        training = Training(arch, data, 32, "auto")
         for epoch in range(1, int(epochs) + 1):
-            began = time.perf_counter()
             training.epoch()
-            seconds += time.perf_counter() - began
-            row = {"epoch": epoch, "seconds": seconds, "auc": training.auc(Path(data) / "Validation")}
-            print(json.dumps(row), flush=True)
+            print(json.dumps({"epoch": epoch, "auc": training.auc(Path(data) / "Validation")}), flush=True)
 
 
 if __name__ == "__main__":

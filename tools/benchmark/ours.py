@@ -62,7 +62,11 @@ def batches(data: str, spec: Preprocess, recipe: Recipe, cache: str, workers: in
     decoded = pictures(index, spec, cache)
     for epoch in itertools.count(1):
         images = TrainingImages(decoded, index, spec, recipe, crop=spec.size, seed=0, epoch=epoch)
-        order = engine.epoch_batches(index, recipe, seed=0, epoch=epoch)
+        order = [
+            batch
+            for batch in engine.epoch_batches(index, recipe, seed=0, epoch=epoch)
+            if len(batch) == recipe.batch_size
+        ]
         yield from dataset.make_loader(images, batches=order, workers=workers)
 
 

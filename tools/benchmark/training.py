@@ -1,14 +1,14 @@
 """Training: its steps, its loading, and how soon it gets how far; against the original's loop (original.py)."""
 
-import csv
 import json
 import os
+import re
 import shlex
 import statistics
 import subprocess  # noqa: S404
 import sys
 import tempfile
-from pathlib import Path
+import time
 
 from tqdm import tqdm
 
@@ -83,51 +83,62 @@ def rates(mine: list[float], theirs: list[float], batch_size: int) -> dict:
 
 
 def benchmark_quality(arch: str, data: str, epochs: int, seeds: list[int], rivals: list[str]) -> dict:
-    """Validation AUC after each epoch, and the seconds of training until then, of both ways and of rivals.
+    """Validation AUC after each epoch, and the seconds until then, of both ways and of rivals.
 
-    Ours is `train.py --recipe original`: the same hyper-parameters on the fast path.
+    Ours is `train.py --recipe original`: the same hyper-parameters on the fast path. Seconds are those of the whole
+    process, by one clock for all: start, looking at the data, decoding, validation and plots included.
     """
     results = []
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        for seed in seeds:
-            theirs = original_curve(arch, data, epochs, seed)
-            ours = our_curve(f"--arch {arch} --recipe original --epochs {epochs}", data, seed, Path(folder))
-            others = {flags: our_curve(flags, data, seed, Path(folder)) for flags in rivals}
-            results.append({"seed": seed, "original": theirs, "ours": ours, "rivals": others})
-            print_quality(results[-1])
-    last = {name: [result[name][-1]["auc"] for result in results] for name in ("original", "ours")}
-    ratios = [result["original"][-1]["seconds"] / result["ours"][-1]["seconds"] for result in results]
-    for name, values in last.items():
+    for seed in seeds:
+        sides = {
+            "original": [*ORIGINAL, "train", arch, data, epochs, seed],
+            "ours": our_command(f"--arch {arch} --recipe original --epochs {epochs}", data, seed),
+        }
+        if seed % 2:  # who goes first takes turns too
+            sides = dict(reversed(sides.items()))
+        sides |= {flags: our_command(flags, data, seed) for flags in rivals}
+        results.append({"seed": seed, "curves": {name: curve(command) for name, command in sides.items()}})
+        print_quality(results[-1])
+    ends = {name: [result["curves"][name][-1] for result in results] for name in ("original", "ours")}
+    ratios = [one["seconds"] / other["seconds"] for one, other in zip(*ends.values(), strict=True)]
+    for name, rows in ends.items():
+        values = [row["auc"] for row in rows]
         spread = f", standard deviation {statistics.stdev(values):.3f}" if len(values) > 1 else ""
         print(f"{name}: Validation AUC after {epochs} epochs {statistics.fmean(values):.3f}{spread}")
-    print(f"the original's training takes {statistics.median(ratios):.2f} times as long as ours")
+    print(f"the original takes {statistics.median(ratios):.2f} times as long as ours")
     return {"arch": arch, "epochs": epochs, "cores": CORES, "threads": threads(), "results": results, "ratios": ratios}
 
 
-def original_curve(arch: str, data: str, epochs: int, seed: int) -> list[dict]:
-    command = [*ORIGINAL, "train", arch, data, str(epochs), str(seed)]
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def our_command(flags: str, data: str, seed: int) -> list:
+    return [sys.executable, "train.py", "--data", data, "--seed", seed, *shlex.split(flags)]
 
 
-def our_curve(flags: str, data: str, seed: int, folder: Path) -> list[dict]:
-    """The same from the metrics.csv of a run of train.py."""
-    out = Path(tempfile.mkdtemp(dir=folder))
-    command = [sys.executable, "train.py", "--data", data, "--seed", str(seed), "--out", str(out), *shlex.split(flags)]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-    with (out / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    seconds = [sum(float(row["seconds"]) for row in rows[: k + 1]) for k in range(len(rows))]
-    return [
-        {"epoch": int(row["epoch"]), "seconds": spent, "auc": float(row["val_auc"])}
-        for row, spent in zip(rows, seconds, strict=True)
-    ]
+def curve(command: list) -> list[dict]:
+    """Epoch, Validation AUC and seconds since the start, from the lines that a program prints after each epoch."""
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        ours = command[1] == "train.py"
+        began = time.perf_counter()
+        process = subprocess.Popen(  # noqa: S603
+            [str(part) for part in command] + (["--out", f"{folder}/run"] if ours else []),
+            cwd=ROOT, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"XDG_CACHE_HOME": folder},  # nothing is known of the data yet
+        )  # fmt: skip
+        for line in process.stdout:
+            seconds = time.perf_counter() - began
+            if found := re.match(r"epoch (\d+)/.* AUC ([\d.]+)", line):
+                rows.append({"epoch": int(found[1]), "auc": float(found[2]), "seconds": seconds})
+            elif line.startswith("{"):
+                rows.append(json.loads(line) | {"seconds": seconds})
+        if process.wait():
+            raise RuntimeError(f"{command} ended with status {process.returncode}")
+    return rows
 
 
 def print_quality(result: dict) -> None:
-    best = max(row["auc"] for row in result["original"])
+    best = max(row["auc"] for row in result["curves"]["original"])
     print(f"seed {result['seed']}: the original's best Validation AUC is {best:.3f}")
-    for name, rows in {"original": result["original"], "ours": result["ours"], **result["rivals"]}.items():
+    for name, rows in result["curves"].items():
         curve = ", ".join(f"{row['auc']:.3f}" for row in rows)
         print(
             f"  {name}: {curve} in {rows[-1]['seconds']:.0f} s; {reached(rows, best)}; {reached(rows, 0.8)}", flush=True
