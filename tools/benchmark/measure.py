@@ -16,7 +16,8 @@ def measure(command: list) -> tuple[float, float]:
     program = subprocess.Popen(  # noqa: S603
         [str(part) for part in command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    said = program.stderr.read()
+    with program.stderr:
+        said = program.stderr.read()
     _, status, usage = os.wait4(program.pid, 0)
     program.returncode = os.waitstatus_to_exitcode(status)
     if program.returncode:
@@ -49,6 +50,8 @@ class Helper:
         """The rest of the next line, which begins with that word."""
         line = self.process.stdout.readline().split()
         if line[:1] != [word]:
+            self.process.kill()
+            self.process.communicate()
             raise RuntimeError(f"a benchmarked program said {' '.join(line)!r} instead of {word!r}")
         return line[1:]
 
@@ -65,6 +68,7 @@ class Helper:
         """End it. Returns its peak memory in MB, files that it has mapped included."""
         os.killpg(self.process.pid, signal.SIGCONT)
         self.process.stdin.close()
+        self.process.stdout.close()
         _, status, usage = os.wait4(self.process.pid, 0)
         self.process.returncode = os.waitstatus_to_exitcode(status)
         if self.process.returncode:

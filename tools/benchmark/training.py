@@ -27,9 +27,7 @@ def benchmark_steps(arch: str, data: str, repeats: int, *, batch_size: int, devi
         "ours, images at hand": [*OURS, "held", arch, data, batch_size, device, *flags],
     }
     times, peaks, build = take_turns(sides, repeats, steps_for_seconds=4)
-    rows = [
-        {"what": name} | rates(times[name], times["original"], batch_size) | {"peak_mb": peaks[name]} for name in sides
-    ]
+    rows = table(times, peaks, batch_size)
     print(f"{arch}, batches of {batch_size}, {threads()} threads, {repeats} pairs; medians")
     for row in rows:
         print(
@@ -54,9 +52,7 @@ def benchmark_loader(data: str, repeats: int, batch_size: int = 32) -> dict:
                 name = f"ours, {recipe}, cache {cache}, {workers} workers"
                 sides[name] = [*OURS, "loader", data, batch_size, recipe, cache, workers]
     times, peaks, _ = take_turns(sides, repeats, steps_for_seconds=1)
-    rows = [
-        {"what": name} | rates(times[name], times["original"], batch_size) | {"peak_mb": peaks[name]} for name in sides
-    ]
+    rows = table(times, peaks, batch_size)
     print(f"{CORES} cores, batches of {batch_size}, {repeats} turns; medians")
     for row in rows:
         print(f"{row['what']:44}  {row['images_per_second']:8.0f} img/s   {row['ratio']:5.2f} times the original")
@@ -75,11 +71,17 @@ def take_turns(sides: dict[str, list], repeats: int, *, steps_for_seconds: float
     return times, {name: helper.close() for name, helper in helpers.items()}, build
 
 
-def rates(mine: list[float], theirs: list[float], batch_size: int) -> dict:
-    return {
-        "images_per_second": batch_size / statistics.median(mine),
-        "ratio": statistics.median(their / my for their, my in zip(theirs, mine, strict=True)),
-    }
+def table(times: dict[str, list[float]], peaks: dict[str, float], batch_size: int) -> list[dict]:
+    """A row for each side, from its seconds a batch; ratios are medians of pairs."""
+    return [
+        {
+            "what": name,
+            "images_per_second": batch_size / statistics.median(mine),
+            "ratio": statistics.median(their / my for their, my in zip(times["original"], mine, strict=True)),
+            "peak_mb": peaks[name],
+        }
+        for name, mine in times.items()
+    ]
 
 
 def benchmark_quality(arch: str, data: str, epochs: int, seeds: list[int], rivals: list[str]) -> dict:
@@ -119,18 +121,18 @@ def curve(command: list) -> list[dict]:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         ours = command[1] == "train.py"
         began = time.perf_counter()
-        process = subprocess.Popen(  # noqa: S603
+        with subprocess.Popen(  # noqa: S603
             [str(part) for part in command] + (["--out", f"{folder}/run"] if ours else []),
             cwd=ROOT, stdout=subprocess.PIPE, text=True,
             env=os.environ | {"XDG_CACHE_HOME": folder},  # nothing is known of the data yet
-        )  # fmt: skip
-        for line in process.stdout:
-            seconds = time.perf_counter() - began
-            if found := re.match(r"epoch (\d+)/.* AUC ([\d.]+)", line):
-                rows.append({"epoch": int(found[1]), "auc": float(found[2]), "seconds": seconds})
-            elif line.startswith("{"):
-                rows.append(json.loads(line) | {"seconds": seconds})
-        if process.wait():
+        ) as process:  # fmt: skip
+            for line in process.stdout:
+                seconds = time.perf_counter() - began
+                if found := re.match(r"epoch (\d+)/.* AUC ([\d.]+)", line):
+                    rows.append({"epoch": int(found[1]), "auc": float(found[2]), "seconds": seconds})
+                elif line.startswith("{"):
+                    rows.append(json.loads(line) | {"seconds": seconds})
+        if process.returncode:
             raise RuntimeError(f"{command} ended with status {process.returncode}")
     return rows
 
