@@ -147,9 +147,12 @@ def expand(inputs: list[str]) -> Iterator[tuple[str, Path | bytes | ImageError]]
         if name == "-":
             yield name, sys.stdin.buffer
         elif os.path.isdir(name):
-            images = list_images(name)
+            unentered: list[OSError] = []
+            images = list_images(name, on_error=unentered.append)
             yield from ((str(path), path) for path in images)
-            if not images:
+            for error in unentered:
+                yield str(error.filename), ImageError("permission-denied", f"cannot be entered: {error.strerror}")
+            if not images and not unentered:
                 yield name, ImageError("no-images", f"no images in {shown(name)}")
         else:
             yield name, Path(name)

@@ -176,9 +176,9 @@ def _open_without_waiting(path, flags: int) -> int:
     return handle
 
 
-def list_images(folder: str | os.PathLike) -> list[Path]:
-    """Every image file below `folder`, by its extension in any case, sorted."""
-    return [path for path in list_files(folder) if is_image(path)]
+def list_images(folder: str | os.PathLike, *, on_error: Callable[[OSError], None] = lambda error: None) -> list[Path]:
+    """Every image file below `folder`, by its extension in any case, sorted. on_error: as in list_files."""
+    return [path for path in list_files(folder, on_error=on_error) if is_image(path)]
 
 
 def is_image(path: Path) -> bool:

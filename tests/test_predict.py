@@ -119,6 +119,21 @@ def test_paths(judge, tmp_path, monkeypatch):
     assert f"no images in {tmp_path / 'empty'}" in said and "no such file" in said and "permission denied" in said
 
 
+def test_a_folder_that_cannot_be_entered_is_said(judge, tmp_path, monkeypatch):
+    closed, walk = tmp_path / "closed", os.walk
+    closed.mkdir()
+    make_image(True, 1).save(tmp_path / "1.png")
+
+    def refusing(folder, **options):
+        options["onerror"](PermissionError(13, "Permission denied", str(closed)))
+        yield from walk(folder, **options)
+
+    monkeypatch.setattr(os, "walk", refusing)
+    status, answers, said = judge(tmp_path)
+    assert status == 1 and len(answers) == 2 and answers[0]["file"].endswith("1.png")
+    assert f"{closed}: cannot be entered: Permission denied" in said
+
+
 def test_folders_are_walked_in_order_and_the_good_are_judged_beside_the_bad(judge, tmp_path):
     for name in ("b.PNG", "a/z.jpg", "a/b.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
