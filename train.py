@@ -34,7 +34,7 @@ from torch import nn
 import dataset
 import model
 from detector import Detector
-from detector.backend_torch import TorchBackend, describe_device, pick_device
+from detector.backend_torch import TorchBackend, describe_device, keep_freed_memory, pick_device
 from detector.checkpoint import Metadata, ModelError, read_weights, write_atomically
 from evaluation import metrics, plots, report
 from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
@@ -92,6 +92,7 @@ def run(args: argparse.Namespace, out: Path, ranks: Ranks) -> int:
     earlier = folder.read_json(out / "config.json") if args.resume else {}
     if args.threads or earlier:
         torch.set_num_threads(args.threads or earlier["threads"])  # the order of sums depends on it
+    keep_freed_memory()
     say(f"device: {describe_device(device)}", ranks)
     with ranks.first_alone():  # the others find on the disk what it has made
         if ranks.first:

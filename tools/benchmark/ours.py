@@ -14,7 +14,7 @@ import torch
 
 import dataset
 import model
-from detector.backend_torch import pick_device
+from detector.backend_torch import keep_freed_memory, pick_device
 from imaging.preprocess import Preprocess
 from tools.benchmark.original import serve
 from training import engine
@@ -25,6 +25,7 @@ from training.recipes import RECIPES, Recipe
 
 def main() -> None:
     kind, *rest = sys.argv[1:]
+    keep_freed_memory()
     if kind == "loader":
         data, batch_size, recipe, cache, workers = rest
         recipe = dataclasses.replace(RECIPES[recipe], batch_size=int(batch_size))
