@@ -26,7 +26,7 @@ def benchmark_steps(arch: str, data: str, repeats: int, *, batch_size: int, devi
         "ours": [*OURS, "steps", arch, data, batch_size, device, *flags],
         "ours, images at hand": [*OURS, "held", arch, data, batch_size, device, *flags],
     }
-    times, peaks, build = take_turns(sides, repeats, steps_for_seconds=4)
+    times, peaks, build = take_turns(sides, repeats, seconds=4, warm_up=1)
     rows = table(times, peaks, batch_size)
     print(f"{arch}, batches of {batch_size}, {threads()} threads, {repeats} pairs; medians")
     for row in rows:
@@ -51,7 +51,7 @@ def benchmark_loader(data: str, repeats: int, batch_size: int = 32) -> dict:
             for workers in (0, 2):
                 name = f"ours, {recipe}, cache {cache}, {workers} workers"
                 sides[name] = [*OURS, "loader", data, batch_size, recipe, cache, workers]
-    times, peaks, _ = take_turns(sides, repeats, steps_for_seconds=1)
+    times, peaks, _ = take_turns(sides, repeats, seconds=1, warm_up=40)  # workers have some batches ready
     rows = table(times, peaks, batch_size)
     print(f"{CORES} cores, batches of {batch_size}, {repeats} turns; medians")
     for row in rows:
@@ -59,11 +59,11 @@ def benchmark_loader(data: str, repeats: int, batch_size: int = 32) -> dict:
     return {"batch_size": batch_size, "repeats": repeats, "cores": CORES, "rows": rows}
 
 
-def take_turns(sides: dict[str, list], repeats: int, *, steps_for_seconds: float) -> tuple[dict, dict, dict]:
+def take_turns(sides: dict[str, list], repeats: int, *, seconds: float, warm_up: int) -> tuple[dict, dict, dict]:
     """Seconds a batch of each side in each turn, peak MB, and the seconds of the first step (which builds things)."""
     helpers = {name: Helper(command) for name, command in sides.items()}
     build = {name: helper.work(1) for name, helper in helpers.items()}
-    steps = {name: max(1, round(steps_for_seconds / helper.work(1))) for name, helper in helpers.items()}
+    steps = {name: max(1, round(seconds * warm_up / helper.work(warm_up))) for name, helper in helpers.items()}
     times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in tqdm(range(repeats), desc="pairs", disable=None, leave=False):
         for name, helper in helpers.items():
