@@ -5,8 +5,11 @@ import sys
 import time
 
 import pytest
+import torch
 from conftest import run
+from safetensors.torch import load_file
 
+from model import create_model, load_backbone
 from tools.benchmark import training
 from tools.benchmark.__main__ import main
 from tools.benchmark.measure import Helper, measure
@@ -83,8 +86,15 @@ def test_both_sides_load_and_train(small_set):
         helper.close()
 
 
-def test_the_original_is_trained(small_set):
-    done = run("tools/benchmark/original.py", "train", "efficientnet_b0", small_set, 1, 0)
+def test_the_original_is_trained_from_the_weights_given(small_set, tmp_path):
+    start = training.initial_weights("efficientnet_b0", 1, str(tmp_path))
+    weights = load_file(start)
+    assert load_backbone(create_model("efficientnet_b0"), weights, "efficientnet_b0")  # ours takes the head along
+    torch.manual_seed(1)
+    assert all(
+        torch.equal(weights[name], tensor) for name, tensor in create_model("efficientnet_b0").state_dict().items()
+    )
+    done = run("tools/benchmark/original.py", "train", "efficientnet_b0", small_set, 1, 0, start)
     row = json.loads(done.stdout)
     assert row["epoch"] == 1 and 0 <= row["auc"] <= 1
 

@@ -2,7 +2,8 @@
 
     python tools/benchmark/original.py steps resnet50 data 32 auto        # a helper that takes steps when told to
     python tools/benchmark/original.py loader data 32                      # one that only loads
-    python tools/benchmark/original.py train efficientnet_b0 data 3 0      # 3 epochs with seed 0; a JSON line each
+    python tools/benchmark/original.py train efficientnet_b0 data 3 0 start.safetensors
+                                               # 3 epochs from those weights with seed 0; a JSON line each
 
 Its way: every image is opened, resized to 224, turned into a float tensor and normalised in the main process; weights
 in float32, channels first; Adam with a learning rate of 0.001; the loss is fetched from the device after each step.
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 import torchvision
 from PIL import Image
+from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -116,9 +118,10 @@ def main() -> None:
         batches = batches_of(DataLoader(images, batch_size=int(batch_size), shuffle=True, drop_last=True))
         serve(lambda count: [next(batches) for _ in range(count)])
     else:
-        arch, data, epochs, seed = rest
+        arch, data, epochs, seed, start = rest
         torch.manual_seed(int(seed))
         training = Training(arch, data, 32, "auto")
+        training.network.load_state_dict(load_file(start))
         for epoch in range(1, int(epochs) + 1):
             training.epoch()
             print(json.dumps({"epoch": epoch, "auc": training.auc(Path(data) / "Validation")}), flush=True)

@@ -87,19 +87,23 @@ def table(times: dict[str, list[float]], peaks: dict[str, float], batch_size: in
 def benchmark_quality(arch: str, data: str, epochs: int, seeds: list[int], rivals: list[str]) -> dict:
     """Validation AUC after each epoch, and the seconds until then, of both ways and of rivals.
 
-    Ours is `train.py --recipe original`: the same hyper-parameters on the fast path. Seconds are those of the whole
-    process, by one clock for all: start, looking at the data, decoding, validation and plots included.
+    Ours is `train.py --recipe original`: the same hyper-parameters on the fast path, and for each seed the same initial
+    weights. Seconds are those of the whole process, by one clock for all: start, looking at the data, decoding,
+    validation and plots included.
     """
     results = []
     for seed in seeds:
-        sides = {
-            "original": [*ORIGINAL, "train", arch, data, epochs, seed],
-            "ours": our_command(f"--arch {arch} --recipe original --epochs {epochs}", data, seed),
-        }
-        if seed % 2:  # who goes first takes turns too
-            sides = dict(reversed(sides.items()))
-        sides |= {flags: our_command(flags, data, seed) for flags in rivals}
-        results.append({"seed": seed, "curves": {name: curve(command) for name, command in sides.items()}})
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+            start = initial_weights(arch, seed, folder)
+            flags = f"--arch {arch} --recipe original --epochs {epochs} --pretrained {start}"
+            sides = {
+                "original": [*ORIGINAL, "train", arch, data, epochs, seed, start],
+                "ours": our_command(flags, data, seed),
+            }
+            if seed % 2:  # who goes first takes turns too
+                sides = dict(reversed(sides.items()))
+            sides |= {flags: our_command(flags, data, seed) for flags in rivals}
+            results.append({"seed": seed, "curves": {name: curve(command) for name, command in sides.items()}})
         print_quality(results[-1])
     ends = {name: [result["curves"][name][-1] for result in results] for name in ("original", "ours")}
     ratios = [one["seconds"] / other["seconds"] for one, other in zip(*ends.values(), strict=True)]
@@ -109,6 +113,19 @@ def benchmark_quality(arch: str, data: str, epochs: int, seeds: list[int], rival
         print(f"{name}: Validation AUC after {epochs} epochs {statistics.fmean(values):.3f}{spread}")
     print(f"the original takes {statistics.median(ratios):.2f} times as long as ours")
     return {"arch": arch, "epochs": epochs, "cores": CORES, "threads": threads(), "results": results, "ratios": ratios}
+
+
+def initial_weights(arch: str, seed: int, folder: str) -> str:
+    """A file of freshly drawn weights, for both sides to start from."""
+    import torch  # here: the other benchmarks' own process does without
+    from safetensors.torch import save_file
+
+    from model import create_model
+
+    torch.manual_seed(seed)
+    path = f"{folder}/start.safetensors"
+    save_file(create_model(arch).state_dict(), path)
+    return path
 
 
 def our_command(flags: str, data: str, seed: int) -> list:
