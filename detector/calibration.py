@@ -7,6 +7,8 @@ import numpy as np
 
 from names import CLASSES, FAKE, REAL, UNSURE
 
+FEW = 100  # images; with fewer, temperature, threshold and band are little more than a guess
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -15,19 +17,25 @@ class Calibration:
     temperature: the logits are divided by it (Guo et al. 2017, "On Calibration of Modern Neural Networks").
     threshold: a score at or above it is Fake.
     unsure: (low, high); a score from low to below high is Unsure. None: there is no band.
-    fitted_on: the digest of the data it was chosen on; None: never chosen, these are the defaults.
+    fitted_on: the digest of the data it was chosen on, of `n` images; None: never chosen, these are the defaults.
+    threshold_fpr_1, threshold_fpr_5: thresholds at which 1 % and 5 % of those Real images would be called Fake, for
+    uses where a false alarm does more harm than a miss. No verdict here uses them. None: not known, or there is none.
     """
 
     temperature: float = 1.0
     threshold: float = 0.5
     unsure: tuple[float, float] | None = None
     fitted_on: str | None = None
+    n: int | None = None
+    threshold_fpr_1: float | None = None
+    threshold_fpr_5: float | None = None
 
     def __post_init__(self):
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"temperature is {self.temperature}; it must be above 0")
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold is {self.threshold}; it must be from 0 to 1")
+        for threshold in (self.threshold, self.threshold_fpr_1, self.threshold_fpr_5):
+            if threshold is not None and not 0 <= threshold <= 1:
+                raise ValueError(f"threshold is {threshold}; it must be from 0 to 1")
         if self.unsure is not None:
             low, high = self.unsure
             if not 0 <= low <= high <= 1:
@@ -50,6 +58,8 @@ class Calibration:
     def notes(self) -> tuple[str, ...]:
         if self.fitted_on is None:
             return (f"scores are not calibrated; {self.threshold:g} divides Real from Fake",)
+        if self.n is not None and self.n < FEW:
+            return (f"scores were calibrated on {self.n} images only",)
         return ()
 
     def to_dict(self) -> dict:

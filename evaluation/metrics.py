@@ -1,17 +1,26 @@
 """Numbers from labels and scores, with intervals. Pure functions: no model, no file, no plot.
 
 labels: (n,) ints, 0 = Real and 1 = Fake. scores: (n,) floats, P(fake) from 0 to 1. Fake is the positive class.
-A number that is not defined for the data at hand (an AUC with one class only, say) is None.
+threshold: a score at or above it says Fake. unsure: the band (low, high) of Calibration; the threshold's numbers count
+every image, inside the band too. A number that is not defined for the data at hand (an AUC with one class only, say)
+is None.
 """
 
 import math
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score, roc_curve
 
-from names import FAKE, REAL
+from names import CLASSES, FAKE, REAL
 
 Z95 = 1.959964  # the normal distribution's 97.5 % point
+ECE_BINS = 15
+RESAMPLES = 1000
+RATES = {"recall_at_fpr_1": 0.01, "recall_at_fpr_5": 0.05}  # false-positive rates: shares of Real called Fake
+# What intervals() resamples: means over images, or over those of a class, and what a ranking of the images gives.
+SHARES = ("accuracy", "recall", "recall_real", "precision", "unsure", "accuracy_sure")
+RANKED = ("auc", "ap", "eer", *RATES)
+WITH_INTERVALS = ("balanced_accuracy", *SHARES, *RANKED, "brier", "ece", "log_loss")
 
 
 def confusion(labels: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
@@ -22,14 +31,23 @@ def confusion(labels: np.ndarray, scores: np.ndarray, threshold: float) -> np.nd
     return counts
 
 
-def summary(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, float | int | None]:
-    """Accuracy and its relatives at a threshold, and the threshold-free AUC and log loss."""
+def summary(
+    labels: np.ndarray, scores: np.ndarray, threshold: float, unsure: tuple[float, float] | None = None
+) -> dict[str, float | int | None]:
+    """Accuracy and its relatives at a threshold; AUC and its relatives, which need none; how far scores are right.
+
+    recall_at_fpr_1: share of Fake found where at most 1 % of Real are called Fake. eer: where as many of Real are
+    called Fake as of Fake Real, between two images by straight lines. brier is the mean squared error of the score.
+    accuracy_sure: without the images inside the band.
+    """
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
     counts = confusion(labels, scores, threshold)
     n, n_real, n_fake = len(labels), int(counts[REAL].sum()), int(counts[FAKE].sum())
     hits = counts[FAKE, FAKE]
     recall, recall_real = _ratio(hits, n_fake), _ratio(counts[REAL, REAL], n_real)
     both = n_real > 0 and n_fake > 0
+    right, sure = (scores >= threshold) == (labels == FAKE), ~in_band(scores, unsure)
+    brier = float(np.mean((scores - labels) ** 2)) if n else None
     return {
         "n": n,
         "n_real": n_real,
@@ -41,14 +59,69 @@ def summary(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[st
         "recall_real": recall_real,
         "f1": _ratio(2 * hits, counts[:, FAKE].sum() + n_fake),
         "auc": float(roc_auc_score(labels, scores)) if both else None,
+        "ap": float(average_precision_score(labels, scores)) if both else None,
+        **_from_roc(labels, scores, both),
+        "brier": brier,
+        "rmse": None if brier is None else math.sqrt(brier),
+        "ece": calibration_error(labels, scores) if n else None,
         "log_loss": log_loss(labels, scores) if n else None,
+        "unsure": _ratio((~sure).sum(), n),
+        "accuracy_sure": _ratio(right[sure].sum(), sure.sum()),
     }
+
+
+def _from_roc(labels: np.ndarray, scores: np.ndarray, both: bool) -> dict[str, float | None]:
+    if not both:
+        return dict.fromkeys(("eer", *RATES))
+    false, true, _ = roc_curve(labels, scores, drop_intermediate=False)
+    found = _ranked(true[None], false[None])
+    return {name: float(found[name][0]) for name in ("eer", *RATES)}
+
+
+def classification_report(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, dict]:
+    """Precision, recall and F1 of each class, their mean (macro), and their mean weighted by n (weighted)."""
+    labels, says = np.asarray(labels), (np.asarray(scores) >= threshold).astype(int)
+    of_class = precision_recall_fscore_support(labels, says, labels=[REAL, FAKE], zero_division=0)
+    rows = {name: _report_row(*(column[i] for column in of_class)) for i, name in enumerate(CLASSES)}
+    n = of_class[3]
+    for name, weights in (("macro", np.ones(2)), ("weighted", n)):
+        means = [float(np.average(column, weights=weights)) if n.sum() else 0.0 for column in of_class[:3]]
+        rows[name] = _report_row(*means, n.sum())
+    return rows
+
+
+def _report_row(precision: float, recall: float, f1: float, n: int) -> dict[str, float | int]:
+    return {"precision": float(precision), "recall": float(recall), "f1": float(f1), "n": int(n)}
+
+
+def in_band(scores: np.ndarray, unsure: tuple[float, float] | None) -> np.ndarray:
+    """(n,) bools: which scores Calibration.verdict calls Unsure."""
+    scores = np.asarray(scores)
+    return np.zeros(len(scores), bool) if unsure is None else (scores >= unsure[0]) & (scores < unsure[1])
 
 
 def log_loss(labels: np.ndarray, scores: np.ndarray) -> float:
     """Mean negative log-likelihood of the labels, nats; scores are kept 1e-12 away from 0 and 1."""
-    likelihood = np.clip(np.where(np.asarray(labels) == FAKE, scores, 1 - np.asarray(scores)), 1e-12, 1)
-    return float(-np.log(likelihood).mean())
+    return float(_surprise(np.asarray(labels), np.asarray(scores)).mean())
+
+
+def _surprise(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    return -np.log(np.clip(np.where(labels == FAKE, scores, 1 - scores), 1e-12, 1))
+
+
+def calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Expected calibration error of P(fake): ECE_BINS bins of equal width, 0 to 1 (Naeini et al. 2015).
+
+    In each bin, how far the mean score lies from the share of Fake; the mean of that over the images.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
+    excess = np.bincount(ece_bin(scores), scores - labels, ECE_BINS)
+    return float(np.abs(excess).sum() / len(labels))
+
+
+def ece_bin(scores: np.ndarray) -> np.ndarray:
+    """(n,) ints: the bin of each score, the last one with 1 included."""
+    return np.minimum((np.asarray(scores) * ECE_BINS).astype(int), ECE_BINS - 1)
 
 
 def proportion_interval(hits: int, n: int) -> tuple[float, float] | None:
@@ -84,6 +157,144 @@ def auc_interval(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float] 
     spread = Z95 * math.sqrt(variance) / (auc * (1 - auc))
     logit = math.log(auc / (1 - auc))
     return _logistic(logit - spread), _logistic(logit + spread)
+
+
+def intervals(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    threshold: float,
+    unsure: tuple[float, float] | None = None,
+    *,
+    sources: list[str] | None = None,
+    seed: int = 0,
+) -> dict[str, tuple[float, float] | None]:
+    """95 % percentile intervals of WITH_INTERVALS by RESAMPLES bootstrap resamples (Efron 1979), of fixed class sizes.
+
+    sources: (n,) names, "" where none is known. Images of one source (a video, a generator, a camera) resemble each
+    other, so whole sources are drawn where they are known, and single images elsewhere (the cluster bootstrap: Field
+    and Welsh 2007); each class by itself, or both together where a source has images of both. A few sources say little,
+    and their interval is wide. Where every resample gives the same, 100 % say, that is not certainty: then the interval
+    of a share is Wilson's (proportion_interval), and that of an AUC auc_interval's; of other numbers, it is None.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
+    numbers = summary(labels, scores, threshold, unsure)
+    found: dict[str, list[np.ndarray]] = {name: [] for name in WITH_INTERVALS if numbers[name] is not None}
+    if not len(labels) or not found:
+        return dict.fromkeys(WITH_INTERVALS)
+    order = np.argsort(-scores, kind="stable")
+    sources = [""] * len(labels) if sources is None else sources
+    draw, strata = np.random.default_rng(seed), _strata(labels, sources)
+    size = max(1, min(RESAMPLES, 4_000_000 // len(labels)))  # resamples at a time: their counts take 8 bytes each
+    for begin in range(0, RESAMPLES, size):
+        counts = _resample(draw, strata, len(labels), min(size, RESAMPLES - begin))
+        resampled = _resampled(labels[order], scores[order], counts[:, order], threshold, unsure)
+        for name, values in found.items():
+            values.append(resampled[name])
+    drawn = {name: np.concatenate(values) for name, values in found.items()}
+    # Resampling adds its own noise to an error that is a sum of sizes: that much is taken off again.
+    drawn["ece"] = np.maximum(0, drawn["ece"] - (drawn["ece"].mean() - numbers["ece"]))
+    limits = {name: _percentiles(values) for name, values in drawn.items()}
+    return {name: limits.get(name) or _of_no_spread(name, labels, scores, threshold, unsure) for name in WITH_INTERVALS}
+
+
+def _strata(labels: np.ndarray, sources: list[str]) -> list[list[np.ndarray]]:
+    """Groups of images that are drawn together, in the parts within which they are drawn."""
+    members: dict[tuple, list[int]] = {}
+    names = np.asarray(sources)
+    shared = set(names[labels == REAL]) & set(names[labels == FAKE]) - {""}
+    for i, (label, source) in enumerate(zip(labels.tolist(), sources, strict=True)):
+        group = ("image", i) if source == "" else ("source", source if shared else (label, source))
+        members.setdefault((-1 if shared else label, *group), []).append(i)
+    parts: dict[int, list[np.ndarray]] = {}
+    for (part, *_), images in members.items():
+        parts.setdefault(part, []).append(np.array(images))
+    return list(parts.values())
+
+
+def _resample(draw: np.random.Generator, strata: list[list[np.ndarray]], n: int, size: int) -> np.ndarray:
+    """(size, n) float64: how often each image is in each resample."""
+    counts = np.empty((size, n))
+    for groups in strata:
+        times = draw.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size)
+        places = np.concatenate(groups)
+        counts[:, places] = np.repeat(times, [len(group) for group in groups], axis=1)
+    return counts
+
+
+def _resampled(labels, scores, counts, threshold, unsure) -> dict[str, np.ndarray]:
+    """The numbers of `summary` for each row of counts, of images in falling order of their scores; nan: not defined."""
+    fake = labels == FAKE
+    says, sure = scores >= threshold, ~in_band(scores, unsure)
+    right = says == fake
+    with np.errstate(invalid="ignore", divide="ignore"):  # a resample may lack a class: nan
+        true, false = np.cumsum(counts * fake, 1), np.cumsum(counts * ~fake, 1)
+        ends = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)  # equal scores stand or fall together
+        start = np.zeros((len(counts), 1))
+        found = _ranked(
+            np.hstack([start, true[:, ends]]) / true[:, -1:], np.hstack([start, false[:, ends]]) / false[:, -1:]
+        )
+        above = true[:, ends] + false[:, ends]
+        steps = np.diff(np.hstack([start, true[:, ends]])) / true[:, -1:]
+        found["ap"] = np.nansum(steps * true[:, ends] / above, 1) + 0 * true[:, -1] / true[:, -1]
+        n = counts.sum(1)
+        bins = np.zeros((len(scores), ECE_BINS))
+        bins[np.arange(len(scores)), ece_bin(scores)] = scores - labels
+        found |= {
+            "accuracy": counts @ right / n,
+            "recall": counts @ (right & fake) / (counts @ fake),
+            "recall_real": counts @ (right & ~fake) / (counts @ ~fake),
+            "precision": counts @ (says & fake) / (counts @ says),
+            "unsure": counts @ ~sure / n,
+            "accuracy_sure": counts @ (right & sure) / (counts @ sure),
+            "brier": counts @ (scores - labels) ** 2 / n,
+            "ece": np.abs(counts @ bins).sum(1) / n,
+            "log_loss": counts @ _surprise(labels, scores) / n,
+        }
+    found["balanced_accuracy"] = (found["recall"] + found["recall_real"]) / 2
+    return found
+
+
+def _ranked(true: np.ndarray, false: np.ndarray) -> dict[str, np.ndarray]:
+    """From ROC points, (k, m) shares of Fake and of Real called Fake as the threshold falls: AUC, EER, recall at RATES."""
+    area = (np.diff(false, axis=1) * (true[:, 1:] + true[:, :-1]) / 2).sum(1)
+    gap = 1 - true - false  # of the two errors, falling from 1 to -1: they are equal where it passes 0
+    rows, at = np.arange(len(true)), np.argmax(gap <= 0, axis=1)
+    before, after = gap[rows, at - 1], gap[rows, at]
+    part = before / (before - after)
+    eer = false[rows, at - 1] + part * (false[rows, at] - false[rows, at - 1])
+    found = {"auc": area, "eer": eer}
+    for name, rate in RATES.items():
+        found[name] = np.where(false <= rate + 1e-12, true, 0).max(1) + 0 * area  # nan where that is
+    return found
+
+
+def _percentiles(values: np.ndarray) -> tuple[float, float] | None:
+    values = values[np.isfinite(values)]
+    if not len(values) or np.ptp(values) < 1e-12:
+        return None
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _of_no_spread(name, labels, scores, threshold, unsure) -> tuple[float, float] | None:
+    if name == "auc":
+        return auc_interval(labels, scores)
+    if name == "balanced_accuracy":
+        both = [_of_no_spread(part, labels, scores, threshold, unsure) for part in ("recall", "recall_real")]
+        return None if None in both else tuple(sum(limits) / 2 for limits in zip(*both, strict=True))
+    if name not in SHARES:
+        return None
+    right, says = (scores >= threshold) == (labels == FAKE), scores >= threshold
+    band = in_band(scores, unsure)
+    of, hits = {
+        "accuracy": (np.ones(len(labels), bool), right),
+        "recall": (labels == FAKE, right),
+        "recall_real": (labels == REAL, right),
+        "precision": (says, right),
+        "unsure": (np.ones(len(labels), bool), band),
+        "accuracy_sure": (~band, right),
+    }[name]
+    return proportion_interval(int((hits & of).sum()), int(of.sum()))
 
 
 def _logistic(x: float) -> float:

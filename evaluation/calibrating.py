@@ -1,0 +1,89 @@
+"""Choosing a detector's temperature, thresholds and Unsure band, on Validation."""
+
+import numpy as np
+from scipy.optimize import minimize
+
+from detector.calibration import Calibration
+from evaluation import metrics
+from names import FAKE, REAL
+
+TEMPERATURES = (0.05, 100.0)  # beyond them, scores are all but 0 and 1, or all but 1/2
+PRECISION = 0.9  # of Fake above the Unsure band, and of Real below it
+FEWEST = 10  # images that one of those must rest on
+
+
+def fit(labels: np.ndarray, logits: np.ndarray, *, fitted_on: str) -> Calibration:
+    """The calibration that fits these images; labels (n,), logits (n, 2), of both classes, else ValueError.
+
+    fitted_on: the digest of these images. The threshold is the one of best balanced accuracy; where several are, the
+    nearest to 1/2. Thresholds lie midway between the scores of two images, so that rounding moves no image across.
+    """
+    labels = np.asarray(labels)
+    if len(np.unique(labels)) < 2:
+        raise ValueError("calibration needs images of both classes")
+    temperature = fit_temperature(labels, logits)
+    scores = Calibration(temperature).scores(logits)
+    cuts = _cuts(scores)
+    real, fake = _shares_above(scores[labels == REAL], cuts), _shares_above(scores[labels == FAKE], cuts)
+    balanced = (fake + 1 - real) / 2
+    best = np.flatnonzero(balanced >= balanced.max() - 1e-12)
+    threshold = float(cuts[best[np.argmin(np.abs(cuts[best] - 0.5))]])
+    return Calibration(
+        temperature, threshold, unsure_band(labels, scores, threshold), fitted_on, len(labels),
+        threshold_fpr_1=_lowest(cuts, real <= 0.01), threshold_fpr_5=_lowest(cuts, real <= 0.05),
+    )  # fmt: skip
+
+
+def _lowest(cuts: np.ndarray, wanted: np.ndarray) -> float | None:
+    return float(cuts[np.argmax(wanted)]) if wanted.any() else None
+
+
+def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
+    """The temperature of least log loss (Guo et al. 2017), by L-BFGS-B on its logarithm, within TEMPERATURES."""
+    margin = logits[:, FAKE].astype(np.float64) - logits[:, REAL]
+    signed = np.where(np.asarray(labels) == FAKE, margin, -margin)  # positive where the network is right
+
+    def loss(log_temperature: np.ndarray) -> tuple[float, np.ndarray]:
+        scaled = signed * np.exp(-log_temperature[0])
+        wrong = np.exp(-np.logaddexp(0, scaled))  # the probability given to the other class
+        return np.logaddexp(0, -scaled).mean(), np.array([(wrong * scaled).mean()])
+
+    found = minimize(loss, np.zeros(1), jac=True, method="L-BFGS-B", bounds=[np.log(TEMPERATURES)])
+    return float(np.exp(found.x[0]))
+
+
+def unsure_band(labels: np.ndarray, scores: np.ndarray, threshold: float) -> tuple[float, float] | None:
+    """(low, high) around the threshold, outside of which a verdict is right nine times in ten; None: no band is needed.
+
+    Above `high` the precision of Fake is at least PRECISION, below `low` that of Real: among these images, and also
+    with as many of one class as of the other. Where fewer than FEWEST images could show it, that side has no verdict
+    but Unsure.
+    """
+    high = _sure_from(np.asarray(labels) == FAKE, scores, threshold)
+    low = 1 - _sure_from(np.asarray(labels) == REAL, 1 - scores, 1 - threshold)
+    return None if high - low < 1e-9 else (max(0.0, low), high)
+
+
+def _sure_from(wanted: np.ndarray, scores: np.ndarray, threshold: float) -> float:
+    """The lowest cut, at or above the threshold, at and above which the precision of the wanted class is PRECISION."""
+    cuts = _cuts(scores)
+    hits, errors = _counts_above(scores[wanted], cuts), _counts_above(scores[~wanted], cuts)
+    balanced_errors = errors * (wanted.sum() / (~wanted).sum())
+    enough = (hits + errors >= FEWEST) & (cuts >= threshold - 1e-12)
+    precise = hits >= PRECISION * (hits + np.maximum(errors, balanced_errors))
+    sure = np.flatnonzero(enough & precise)
+    return float(max(cuts[sure[0]], threshold)) if len(sure) else 1.0
+
+
+def _cuts(scores: np.ndarray) -> np.ndarray:
+    """All places where a threshold makes a difference: 0, midway between neighbouring scores, 1; rising."""
+    distinct = np.unique(scores)
+    return np.concatenate([[0.0], (distinct[1:] + distinct[:-1]) / 2, [1.0]])
+
+
+def _counts_above(scores: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+    return len(scores) - np.searchsorted(np.sort(scores), cuts, "left")
+
+
+def _shares_above(scores: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+    return _counts_above(scores, cuts) / len(scores)

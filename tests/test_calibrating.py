@@ -1,0 +1,116 @@
+"""Temperature, thresholds and the Unsure band: against their definitions."""
+
+import numpy as np
+import pytest
+import torch
+
+from detector.calibration import Calibration
+from evaluation import calibrating, metrics
+
+
+def case(n=600, strength=2.0, seed=0, share=0.5):
+    """Labels, and logits (n, 2) whose margin is `strength` times the true one."""
+    draw = np.random.default_rng(seed)
+    labels = (draw.random(n) < share).astype(int)
+    margin = strength * (draw.normal(size=n) * 1.5 + 2.2 * (labels - 0.5))
+    common = draw.normal(size=n)
+    return labels, np.stack([common, common + margin], 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("strength", [0.2, 1.0, 7.0])
+def test_the_temperature_has_the_least_log_loss(strength):
+    labels, logits = case(strength=strength)
+    found = calibrating.fit_temperature(labels, logits)
+    losses = {t: metrics.log_loss(labels, Calibration(t).scores(logits)) for t in found * np.linspace(0.8, 1.25, 91)}
+    assert min(losses, key=losses.get) == pytest.approx(found, rel=0.006)
+    optimiser = torch.optim.LBFGS([log := torch.zeros((), dtype=torch.float64, requires_grad=True)], line_search_fn="strong_wolfe")
+    target, given = torch.tensor(labels), torch.tensor(logits, dtype=torch.float64)
+
+    def closure():
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(given / log.exp(), target)
+        loss.backward()
+        return loss
+
+    for _ in range(5):
+        optimiser.step(closure)
+    assert found == pytest.approx(log.exp().item(), rel=1e-3)
+
+
+def test_calibration_lowers_the_error_of_an_overconfident_network_on_other_images():
+    calibration = calibrating.fit(*case(strength=6, seed=1), fitted_on="x")
+    labels, logits = case(strength=6, seed=2)
+    before = metrics.calibration_error(labels, Calibration().scores(logits))
+    after = metrics.calibration_error(labels, calibration.scores(logits))
+    assert after < before / 2
+
+
+def test_the_threshold_is_the_best_there_is():
+    labels, logits = case(share=0.3)
+    calibration = calibrating.fit(labels, logits, fitted_on="x")
+    scores = calibration.scores(logits)
+    best = max(metrics.summary(labels, scores, cut)["balanced_accuracy"] for cut in [*scores, 1.0])
+    assert metrics.summary(labels, scores, calibration.threshold)["balanced_accuracy"] == pytest.approx(best)
+    assert np.abs(scores - calibration.threshold).min() > 0  # no image stands on it
+    for rate, cut in ((0.01, calibration.threshold_fpr_1), (0.05, calibration.threshold_fpr_5)):
+        real = scores[labels == 0]
+        assert (real >= cut).mean() <= rate < (real >= real[real < cut].max()).mean()
+    assert calibration.fitted_on == "x" and calibration.n == 600
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2, 0.85])
+def test_outside_the_band_nine_in_ten_are_right(share):
+    labels, logits = case(n=900, share=share, strength=1)
+    calibration = calibrating.fit(labels, logits, fitted_on="x")
+    low, high = calibration.unsure
+    scores = calibration.scores(logits)
+    assert low <= calibration.threshold <= high
+    weights = np.where(labels == 1, (labels == 0).sum(), (labels == 1).sum())  # one class counts as the other
+    for verdict, label in (("Fake", 1), ("Real", 0)):
+        said = np.array([calibration.verdict(score) == verdict for score in scores])
+        assert said.sum() >= calibrating.FEWEST
+        assert (labels[said] == label).mean() >= 0.9
+        assert np.average(labels[said] == label, weights=weights[said]) >= 0.9
+    # One more image on either side, and it would not be so.
+    for wider, label in ((scores >= scores[scores < high].max(), 1), (scores < scores[scores >= low].min() + 1e-9, 0)):
+        right = labels[wider] == label
+        assert min(right.mean(), np.average(right, weights=weights[wider])) < 0.9
+
+
+def test_a_good_network_needs_no_band_and_a_useless_one_has_no_verdict():
+    labels = np.repeat([0, 1], 50)
+    good = np.stack([np.zeros(100), np.linspace(-5, 5, 100)], 1)
+    assert calibrating.fit(labels, good, fitted_on="x").unsure is None
+    useless = np.stack([np.zeros(100), np.tile([-1.0, 1.0], 50)], 1)
+    calibration = calibrating.fit(labels, useless, fitted_on="x")
+    assert {calibration.verdict(score) for score in calibration.scores(useless)} == {"Unsure"}
+    assert calibration.temperature == pytest.approx(calibrating.TEMPERATURES[1])  # all scores close to 1/2
+
+
+def test_few_images_show_little():
+    labels = np.array([0, 1] * 4)
+    logits = np.stack([np.zeros(8), np.where(labels == 1, 3.0, -3.0)], 1)
+    calibration = calibrating.fit(labels, logits, fitted_on="x")
+    assert calibration.unsure == (0.0, 1.0)  # four of four right are no nine in ten
+    assert calibration.notes() == ("scores were calibrated on 8 images only",)
+
+
+def test_equal_scores_and_one_class():
+    labels = np.array([0, 1] * 20)
+    calibration = calibrating.fit(labels, np.zeros((40, 2)), fitted_on="x")
+    assert calibration.verdict(0.5) == "Unsure"
+    with pytest.raises(ValueError, match="both classes"):
+        calibrating.fit(np.zeros(3, int), np.zeros((3, 2)), fitted_on="x")
+
+
+def test_scores_that_reach_one_leave_no_threshold_for_few_false_alarms():
+    labels = np.array([0, 1] * 20)
+    calibration = calibrating.fit(labels, np.tile([0.0, 1e6], (40, 1)), fitted_on="x")
+    assert calibration.threshold_fpr_1 is None and calibration.threshold_fpr_5 is None
+
+
+def test_calibration_survives_its_dictionary():
+    calibration = calibrating.fit(*case(), fitted_on="x")
+    assert Calibration.from_dict(calibration.to_dict()) == calibration
+    with pytest.raises(ValueError, match="threshold is 1.5"):
+        Calibration(threshold_fpr_5=1.5)
