@@ -35,8 +35,9 @@ import dataset
 import model
 from detector import Detector
 from detector.backend_torch import TorchBackend, describe_device, keep_freed_memory, pick_device
+from detector.calibration import Calibration
 from detector.checkpoint import Metadata, ModelError, read_weights, write_atomically
-from evaluation import metrics, plots, report
+from evaluation import calibrating, metrics, plots, report
 from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
 from evaluation.scoring import score_index
 from imaging.preprocess import FRAMES, Preprocess
@@ -221,7 +222,8 @@ def report_run(run: Run) -> None:
     session, rows, (best, logits) = run.session, run.rows, run.best
     if not session.ranks.first:
         return
-    index, calibration, out = session.data.validation, session.metadata.calibration, session.out
+    index, out = session.data.validation, session.out
+    calibration = calibrating.fit(index.labels, logits, fitted_on=index.digest)
     scores = calibration.scores(logits)
     low, high = metrics.auc_interval(index.labels, scores)
     counts = metrics.confusion(index.labels, scores, calibration.threshold)
@@ -231,7 +233,8 @@ def report_run(run: Run) -> None:
     numbers = {
         "best_epoch": best["epoch"],
         "epochs": len(rows),
-        "validation": metrics.summary(index.labels, scores, calibration.threshold) | {"auc_95": [low, high]},
+        "validation": calibrating.numbers(index.labels, logits, calibration) | {"auc_95": [low, high]},
+        "calibration": calibration.to_dict(),
         "confusion_matrix": counts.tolist(),
         "seconds": round(sum(row["seconds"] for row in rows), 1),
     }
@@ -240,7 +243,17 @@ def report_run(run: Run) -> None:
     early = f", stopped after {len(rows)} of {session.recipe.epochs}" if len(rows) < session.recipe.epochs else ""
     auc = f"{best['val_auc']:.4f} (95 % interval {low:.4f} to {high:.4f})"
     print(f"best epoch {best['epoch']}{early}: Validation AUC {auc}")
+    print(f"calibrated on Validation: {described(calibration, numbers['validation'])}")
     print(f"checkpoint: {out / 'best.safetensors'}")
+
+
+def described(calibration: Calibration, validation: dict) -> str:
+    """The threshold and the Unsure band, and how many images of Validation are inside it."""
+    text = f"threshold {calibration.threshold:.3f}, "
+    if calibration.unsure is None:
+        return text + "no score is Unsure"
+    low, high = calibration.unsure
+    return text + f"Unsure from {low:.3f} to {high:.3f} ({100 * validation['unsure']:.0f} % of the images)"
 
 
 def add_to_tensorboard(row: dict, where: Path) -> None:

@@ -38,6 +38,11 @@ def _lowest(cuts: np.ndarray, wanted: np.ndarray) -> float | None:
     return float(cuts[np.argmax(wanted)]) if wanted.any() else None
 
 
+def numbers(labels: np.ndarray, logits: np.ndarray, calibration: Calibration) -> dict[str, float | int | None]:
+    """metrics.summary of these images at the calibration's threshold and band."""
+    return metrics.summary(labels, calibration.scores(logits), calibration.threshold, calibration.unsure)
+
+
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
     """The temperature of least log loss (Guo et al. 2017), by L-BFGS-B on its logarithm, within TEMPERATURES."""
     margin = logits[:, FAKE].astype(np.float64) - logits[:, REAL]

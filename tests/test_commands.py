@@ -68,7 +68,24 @@ def test_it_learned_and_kept_the_best_epoch(trained):
     scores = [float(row["score"]) for row in predictions]
     assert sklearn.metrics.roc_auc_score(labels, scores) == pytest.approx(max(aucs), abs=1e-6)
     losses = [float(row["val_loss"]) for row in rows]
-    assert losses[metrics["best_epoch"] - 1] == pytest.approx(sklearn.metrics.log_loss(labels, scores), abs=1e-5)
+    margins = np.array([float(row["logit_fake"]) - float(row["logit_real"]) for row in predictions])
+    as_trained = sklearn.metrics.log_loss(labels, 1 / (1 + np.exp(-margins)))
+    assert losses[metrics["best_epoch"] - 1] == pytest.approx(as_trained, abs=1e-5)
+    assert sklearn.metrics.log_loss(labels, scores) <= as_trained  # the temperature was chosen for that
+
+
+def test_checkpoints_carry_the_calibration_of_their_own_epoch(trained):
+    """best's is that of the predictions and of metrics.json; last's was chosen on last's own scores."""
+    metrics = json.loads((trained / "metrics.json").read_text())
+    best, last = (read_metadata(trained / f"{name}.safetensors") for name in ("best", "last"))
+    data = json.loads((trained / "config.json").read_text())["data"]
+    for metadata in (best, last):
+        assert metadata.calibration.fitted_on == data["Validation"]["digest"]
+        assert metadata.calibration.n == data["Validation"]["n"]
+    assert best.calibration.to_dict() == metrics["calibration"]
+    assert {name: metrics["validation"][name] for name in best.training["calibrated"]} == best.training["calibrated"]
+    for row in table(trained / "predictions.csv"):
+        assert row["verdict"] == best.calibration.verdict(float(row["score"]))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -202,7 +219,7 @@ def test_eval_compares_models_and_survives_a_broken_one(trained, small_set, tmp_
         json.loads((out / "run/best/metrics.json").read_text()),
     )
     labels = np.array([row["label"] == "Fake" for row in predictions])
-    says = np.array([row["verdict"] == "Fake" for row in predictions])
+    says = np.array([float(row["score"]) >= metrics["calibration"]["threshold"] for row in predictions])
     assert metrics["confusion_matrix"] == sklearn.metrics.confusion_matrix(labels, says).tolist()
     scores = [float(row["score"]) for row in predictions]
     assert metrics["metrics"]["auc"] == pytest.approx(sklearn.metrics.roc_auc_score(labels, scores))

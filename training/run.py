@@ -10,6 +10,7 @@ from torch import nn
 
 import dataset
 from detector.checkpoint import Metadata, save_checkpoint
+from evaluation import calibrating
 from evaluation.ranks import Ranks
 from training import engine, resume
 from training.augment import TrainingImages
@@ -132,13 +133,13 @@ class Run:
 
     def keep(self, row: dict, logits: np.ndarray, keep_epochs: tuple[int, ...]) -> None:
         """The checkpoints of an epoch, and what it showed: its row, and its logits on Validation."""
-        facts = {"epoch": row["epoch"], "validation": row}
-        self.save_checkpoint("last", facts)
+        names = ["last"]
         if self.best is None or row["val_auc"] > self.best[0]["val_auc"]:
             self.best = row, logits
-            self.save_checkpoint("best", facts)
+            names.append("best")
         if row["epoch"] in keep_epochs:
-            self.save_checkpoint(f"epoch_{row['epoch']}", facts)
+            names.append(f"epoch_{row['epoch']}")
+        self.save_checkpoints(names, row, logits)
         self.rows.append(row)
 
     def next_epoch(self) -> None:
@@ -148,13 +149,21 @@ class Run:
             self.phase = self.phase_now
             self.learner = self.session.learner(self.network, self.phase)
 
-    def save_checkpoint(self, name: str, facts: dict) -> None:
+    def save_checkpoints(self, names: list[str], row: dict, logits: np.ndarray) -> None:
+        """Under several names, with the calibration that fits these logits on Validation."""
         if self.session.ranks.first:
-            metadata = self.session.metadata
-            metadata = dataclasses.replace(metadata, training=metadata.training | facts)
+            metadata, index = self.session.metadata, self.session.data.validation
+            calibration = calibrating.fit(index.labels, logits, fitted_on=index.digest)
+            facts = {
+                "epoch": row["epoch"],
+                "validation": row,
+                "calibrated": calibrating.numbers(index.labels, logits, calibration),
+            }
+            metadata = dataclasses.replace(metadata, calibration=calibration, training=metadata.training | facts)
             weights = self.learner.best_network.state_dict()
             plain = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
-            save_checkpoint(self.session.out / f"{name}.safetensors", plain, metadata)
+            for name in names:
+                save_checkpoint(self.session.out / f"{name}.safetensors", plain, metadata)
 
     def save_state(self) -> None:
         if self.session.ranks.first and self.learner:
