@@ -199,15 +199,16 @@ def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def index_folder(root: str | os.PathLike, *, strict: bool = False) -> Index:
+def index_folder(root: str | os.PathLike, *, strict: bool = False, both: bool = True) -> Index:
     """Read every image below Real/ and Fake/ once, in parallel, and say which can be used.
 
     The result is kept in the user's cache folder; a file that has not changed since is not read again.
+    both: whether images of both classes are needed; without, one of the folders may be empty or missing.
     """
     root = Path(root)
     files, unentered, passed_over = [], [], 0
-    class_folders = _class_folders(root)
-    for label, folder in enumerate(class_folders):
+    class_folders = _class_folders(root, both=both)
+    for label, folder in class_folders.items():
         found = list_files(folder, on_error=unentered.append)
         images = [path for path in found if is_image(path)]
         files += [Sample(path, label, _source(path, folder)) for path in images]
@@ -226,10 +227,10 @@ def index_folder(root: str | os.PathLike, *, strict: bool = False) -> Index:
         left_out=tuple(left_out),
         passed_over=passed_over,
     )
-    for label, name in enumerate(CLASSES):
-        if not (index.labels == label).any():
+    for label, folder in class_folders.items():
+        if not (index.labels == label).any() and (both or not good):
             why = f":\n{list_left_out(left_out)}" if left_out else ""
-            raise DatasetError(f"no readable images in {class_folders[label]} ({name}){why}")
+            raise DatasetError(f"no readable images in {folder} ({CLASSES[label]}){why}")
     return index
 
 
@@ -376,8 +377,8 @@ def _folders(root: Path) -> list[Path]:
         raise DatasetError(f"permission denied: {root}") from None
 
 
-def _class_folders(root: Path) -> list[Path]:
-    """[Real folder, Fake folder], whatever their case."""
+def _class_folders(root: Path, *, both: bool) -> dict[int, Path]:
+    """The folders of both classes by label, whatever their case; or, if not both are needed, of one."""
     found = {}
     for folder in _folders(root):
         name = folder.name.capitalize()
@@ -385,9 +386,9 @@ def _class_folders(root: Path) -> list[Path]:
             if name in found:
                 raise DatasetError(f"two folders for {name} in {root}: {found[name].name} and {folder.name}")
             found[name] = folder
-    if len(found) < 2:
+    if len(found) < (2 if both else 1):
         raise DatasetError(f"expected Real/ and Fake/ in {root}")
-    return [found[name] for name in CLASSES]
+    return {label: found[name] for label, name in enumerate(CLASSES) if name in found}
 
 
 def _source(path: Path, class_folder: Path) -> str:

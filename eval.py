@@ -1,11 +1,17 @@
-"""Evaluate one detector, or a folder of them, on labelled images.
+"""Evaluate one detector, or a folder of them, on labelled images: how good, how sure, and where not to trust it.
 
     python eval.py --models results/run/best.safetensors --data data/Test
-    python eval.py --models results/ --data data --out results/evaluation
+    python eval.py --models results/ --data data --extra swaps=other/Test --extra phones=photos --robustness --stability
     torchrun --nproc-per-node 2 eval.py --models results/ --data data/Test     # each process judges its share
 
---data is a folder with Real/ and Fake/, or one with Test/, which is then taken. For each model the output folder gets
-predictions.csv, metrics.json and confusion_matrix.png; comparison.csv, .md and .txt hold one row a model.
+--data, and each set of --extra, is a folder with Real/ and Fake/ (one of them will do), or one with Test/, which is
+then taken. Sub-folders of Real/ and Fake/ are sources (a generator, a camera, a video), and are told apart. The sets
+are never averaged together. Each image is decoded once, however many models judge it.
+
+The output folder gets report.md and report.html, comparison.csv, .md and .txt with a row for each model and set, and
+for each model a folder with predictions.csv, metrics.json and plots; its extra/<name>/ holds the same for an extra set.
+--robustness adds robustness.csv, reencode.csv and stress.json; --stability says how many verdicts flip under benign
+changes. mistakes.png shows images of the set: it is for your eyes.
 
 Exit status: 0 every model was evaluated; 1 at least one failed (its row says why), or the output folder failed;
 2 usage, or no usable data folder; 3 no model can be used; 130 Ctrl-C.
@@ -14,7 +20,9 @@ Exit status: 0 every model was evaluated; 1 at least one failed (its row says wh
 import argparse
 import json
 import os
+import re
 import sys
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -23,10 +31,11 @@ import numpy as np
 import dataset
 from detector import Detector, ModelError, find_models, load
 from detector.checkpoint import write_atomically
-from evaluation import metrics, plots, report
+from evaluation import pages, plots, record, report, stability, stress
+from evaluation.pages import FOREIGN, IN_DOMAIN
 from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
-from evaluation.scoring import score_index
-from names import ARCHITECTURES
+from evaluation.scoring import score_changes
+from names import ARCHITECTURES, CLASSES, FAKE
 
 TABLE = {
     "model": "model",
@@ -40,12 +49,37 @@ TABLE = {
     "recall_real": "recall of Real",
     "auc": "AUC",
     "auc_interval": "95 % interval of AUC",
+    "ece": "ECE",
+    "unsure": "Unsure",
     "status": "status",
 }
 CSV_COLUMNS = (
-    "model", "arch", "status", "n", "n_real", "n_fake", "threshold", "accuracy", "accuracy_low", "accuracy_high",
-    "balanced_accuracy", "precision", "recall", "recall_real", "f1", "auc", "auc_low", "auc_high", "log_loss",
+    "model", "set", "role", "arch", "status", "n", "n_real", "n_fake", "threshold", "accuracy", "accuracy_low",
+    "accuracy_high", "balanced_accuracy", "precision", "recall", "recall_real", "f1", "auc", "auc_low", "auc_high",
+    "ap", "eer", "recall_at_fpr_1", "recall_at_fpr_5", "brier", "rmse", "ece", "log_loss", "unsure", "accuracy_sure",
+    "unstable", "reads_codec", "fragile",
 )  # fmt: skip
+WORST = 12  # mistakes that are shown
+
+
+@dataclass(frozen=True)
+class Set:
+    """Images to judge, and in which ways."""
+
+    name: str
+    role: str  # IN_DOMAIN or FOREIGN
+    index: dataset.Index
+    robustness: bool
+    stability: bool
+
+    @property
+    def changes(self) -> dict:
+        """What is done to each image; stability's by their names, the others by stress's keys."""
+        changes = stress.changes_for() if self.robustness else {stress.UNTOUCHED: None}
+        return changes | (stability.CHANGES if self.stability else {})
+
+    def folder(self, out: Path, model: str) -> Path:
+        return out / model if self.role == IN_DOMAIN else out / model / "extra" / self.name
 
 
 def main_eval(argv: list[str] | None = None) -> int:
@@ -78,34 +112,46 @@ def main_eval(argv: list[str] | None = None) -> int:
 
 
 def evaluate_all(args: argparse.Namespace, out: Path, ranks: Ranks = ALONE) -> int:
-    """Load the models, score the images once for all of them, write what was found."""
+    """Load the models, judge each set once for all of them, write what was found."""
     if ranks.first:
         prepare_folder(out, overwrite=args.overwrite)
+    detectors, failed = load_models(args, ranks)
+    with ranks.first_alone():  # the others find its index on the disk
+        sets = choose_sets(args, detectors)
+    rows = []
+    for images in sets:
+        working = {name: detector for name, detector in detectors.items() if name not in failed}
+        for name, logits in score(working, images, args.workers, ranks).items():
+            if isinstance(logits, ModelError):
+                failed[name] = logits
+                fail(1, f"{name}: {logits}")
+            elif ranks.first:
+                rows.append(evaluate_and_visualize(name, detectors[name], images, logits, out))
+    if not ranks.first:
+        return 0
+    rows += [{"model": name, "role": IN_DOMAIN, "status": f"failed: {error}"} for name, error in failed.items()]
+    write_comparison(sorted(rows, key=lambda row: row["model"]), out)
+    found = pages.gather(out)
+    pages.write(found, out)
+    print_findings(found)
+    say(f"written to {out}; read {out / 'report.html'}")
+    return 1 if failed else 0
+
+
+def load_models(args: argparse.Namespace, ranks: Ranks) -> tuple[dict[str, Detector], dict[str, ModelError]]:
+    """Those that can be used, each with a stopwatch, and why the others cannot. Raises ModelError if none can."""
     device = ranks.device if args.device == "auto" and ranks.size > 1 else args.device
     detectors, failed = {}, {}
     for name, path in model_names(args.models).items():
         try:
             detectors[name] = load_model(path, arch=args.arch, device=device)
+            detectors[name].backend = record.Stopwatch(detectors[name].backend)
         except ModelError as error:
             failed[name] = error
             fail(1, f"{path}: {error}")
     if not detectors:
         raise ModelError("no model can be used")
-    with ranks.first_alone():  # the others find its index on the disk
-        index = choose_images(Path(args.data), detectors, strict=args.strict)
-    all_logits = score_index(detectors, index, workers=args.workers, desc=f"{len(detectors)} models", ranks=ranks)
-    if not ranks.first:
-        return 0
-    rows = []
-    for name, logits in all_logits.items():
-        if isinstance(logits, ModelError):
-            failed[name] = logits
-            fail(1, f"{name}: {logits}")
-        else:
-            rows.append(evaluate_and_visualize(name, detectors[name], index, logits, out))
-    rows += [{"model": name, "status": f"failed: {error}"} for name, error in failed.items()]
-    write_comparison(sorted(rows, key=lambda row: row["model"]), out)
-    return 1 if failed else 0
+    return detectors, failed
 
 
 def load_model(path: Path, *, arch: str | None = None, device: str = "auto") -> Detector:
@@ -131,6 +177,22 @@ def model_names(given: list[str]) -> dict[str, Path]:
     return found
 
 
+def choose_sets(args: argparse.Namespace, detectors: dict[str, Detector]) -> list[Set]:
+    """The set of --data, and the foreign ones of --extra. Raises DatasetError."""
+    given = {args.data_name: (IN_DOMAIN, args.data)} | {name: (FOREIGN, path) for name, path in args.extra.items()}
+    stressed = None if args.robustness is None else args.robustness or [args.data_name]
+    unknown = sorted(set(stressed or ()) - set(given))
+    if unknown:
+        raise dataset.DatasetError(f"--robustness {unknown[0]}: no such set (there are {', '.join(given)})")
+    return [
+        Set(
+            name, role, choose_images(Path(path), detectors, strict=args.strict),
+            robustness=stressed is not None and name in stressed, stability=args.stability and role == IN_DOMAIN,
+        )
+        for name, (role, path) in given.items()
+    ]  # fmt: skip
+
+
 def choose_images(data: Path, detectors: dict[str, Detector], *, strict: bool) -> dataset.Index:
     """The images to judge: Test of a folder with splits, the part left for Test of one that training split, or all."""
     folders = dataset.split_folders(data)
@@ -138,7 +200,7 @@ def choose_images(data: Path, detectors: dict[str, Detector], *, strict: bool) -
         raise dataset.DatasetError(
             f"no Test/ in {data}; give the folder to evaluate, {next(iter(folders.values()))} say"
         )
-    index = dataset.index_folder(folders.get("Test", data), strict=strict)
+    index = dataset.index_folder(folders.get("Test", data), strict=strict, both=False)
     seeds = {
         detector.metadata.training["split_seed"]
         for detector in detectors.values()
@@ -157,44 +219,80 @@ def choose_images(data: Path, detectors: dict[str, Detector], *, strict: bool) -
     return index
 
 
+def score(detectors: dict[str, Detector], images: Set, workers: int, ranks: Ranks) -> dict:
+    """For each detector its logits, (n, 2), after each of the set's changes, or its ModelError."""
+    described = f"{images.name}: {len(detectors)} models"
+    return score_changes(detectors, images.index, images.changes, workers=workers, desc=described, ranks=ranks)
+
+
 def evaluate_and_visualize(
-    name: str, detector: Detector, index: dataset.Index, logits: np.ndarray, out: Path
+    name: str, detector: Detector, images: Set, logits: dict[object, np.ndarray], out: Path
 ) -> dict[str, object]:
-    """Write predictions.csv, metrics.json and confusion_matrix.png of one model; its row of the comparison."""
-    folder = out / name
+    """Write what is known of one model on one set; its row of the comparison."""
+    folder, index, calibration = images.folder(out, name), images.index, detector.metadata.calibration
     folder.mkdir(parents=True, exist_ok=True)
-    calibration, labels = detector.metadata.calibration, index.labels
-    scores = calibration.scores(logits)
-    counts = metrics.confusion(labels, scores, calibration.threshold)
-    numbers = metrics.summary(labels, scores, calibration.threshold)
-    accuracy_95 = metrics.proportion_interval(int(np.trace(counts)), len(labels))
-    auc_95 = metrics.auc_interval(labels, scores)
-    seen = seen_in_training(detector, index)
-    faceless = index.faceless if detector.metadata.preprocess.frame == "face" else []
-    if seen:
-        say(f"{name}: these are the images of its {seen}; its numbers here flatter it")
-    write_atomically(
-        folder / "predictions.csv",
-        report.predictions_csv(index, logits, calibration),
-    )
-    shown = "/".join(index.root.resolve().parts[-2:])
-    plots.confusion_matrix(counts, folder / "confusion_matrix.png", title=f"{name} on {shown} (n = {len(labels)})")
+    scores = {change: calibration.scores(of_change) for change, of_change in logits.items()}
+    stressed = stress.from_scores(index.labels, scores, calibration.threshold) if images.robustness else None
     facts = {
-        "model": {"name": name, "file": str(detector.path), "sha256": detector.sha256, "arch": detector.metadata.arch},
-        "data": {"folder": str(index.root), "digest": index.digest, "seen_in_training": seen},
+        "version": record.VERSION,
+        "model": record.of_model(name, detector),
+        "data": {
+            "name": images.name, "role": images.role, "folder": str(index.root), "digest": index.digest,
+            "seen_in_training": seen_in_training(detector, index),
+        },
         "left_out": [[str(path), reason] for path, reason in index.left_out],
-        "without_face": [str(path) for path in faceless],  # there the whole picture was judged
-        "threshold": calibration.threshold,
-        "confusion_matrix": counts.tolist(),
-        "metrics": numbers | {"accuracy_95": accuracy_95, "auc_95": auc_95},
-    }
-    write_atomically(folder / "metrics.json", json.dumps(facts, indent=2) + "\n")
-    row = {"model": name, "arch": detector.metadata.arch, "status": "ok", "threshold": calibration.threshold, **numbers}
-    for quantity, interval in (("accuracy", accuracy_95), ("auc", auc_95)):
-        low, high = interval or (None, None)
+        "without_face": [str(path) for path in index.faceless] if index.faces is not None else [],
+        "calibration": calibration.to_dict(),
+        **record.of_set(index, logits[stress.UNTOUCHED], detector),
+        "stability": record.of_stability(scores, calibration) if images.stability else None,
+        "speed": record.speed(detector),
+    }  # fmt: skip
+    facts["gap"] = record.gap(detector, facts)
+    if facts["data"]["seen_in_training"]:
+        say(f"{name}: these are the images of its {facts['data']['seen_in_training']}; its numbers here flatter it")
+    predictions = report.predictions_csv(index, logits[stress.UNTOUCHED], calibration)
+    write_atomically(folder / "predictions.csv", predictions)
+    draw(facts, images, scores[stress.UNTOUCHED], folder)
+    if stressed:
+        stress.write(stressed, folder, f"{name} on {images.name}")
+    write_atomically(folder / "metrics.json", json.dumps(facts, indent=2, allow_nan=False) + "\n")
+    return row_of(facts, stressed)
+
+
+def draw(facts: dict, images: Set, scores: np.ndarray, folder: Path) -> None:
+    """The plots of one model on one set; curves over both classes only where there are both."""
+    labels, calibration = images.index.labels, facts["calibration"]
+    title = f"{facts['model']['name']} on {images.name} (n = {len(labels)})"
+    threshold, unsure = calibration["threshold"], calibration["unsure"]
+    plots.confusion_matrix(np.array(facts["confusion_matrix"]), folder / "confusion_matrix.png", title=title)
+    if len(np.unique(labels)) == 2:
+        plots.roc(labels, scores, threshold, folder / "roc.png", title=title)
+        plots.precision_recall(labels, scores, threshold, folder / "precision_recall.png", title=title)
+    plots.reliability(labels, scores, folder / "reliability.png", title=title)
+    plots.histogram(labels, scores, threshold, unsure, folder / "scores.png", title=title)
+    plots.sources(facts["sources"], folder / "sources.png", title=title)
+    wrong = np.flatnonzero((scores >= threshold) != (labels == FAKE))
+    worst = sorted(wrong, key=lambda i: -abs(scores[i] - labels[i]))[:WORST]
+    if worst:
+        shown = [(images.index.picture(i).image, caption(images.index.samples[i], scores[i])) for i in worst]
+        plots.mistakes(shown, folder / "mistakes.png", title=f"{title}: its worst mistakes")
+
+
+def caption(sample: dataset.Sample, score: float) -> str:
+    return f"{'Fake' if sample.label == FAKE else 'Real'}, P(fake) {score:.2f}\n{sample.path.name[-24:]}"
+
+
+def row_of(facts: dict, stressed: stress.Stress | None) -> dict[str, object]:
+    """Of comparison.csv."""
+    model, data = facts["model"], facts["data"]
+    row = {"model": model["name"], "set": data["name"], "role": data["role"], "status": "ok", "arch": model["arch"],
+           "threshold": facts["calibration"]["threshold"], **facts["metrics"]}  # fmt: skip
+    for quantity in ("accuracy", "auc"):
+        low, high = facts["intervals"][quantity] or (None, None)
         row |= {f"{quantity}_low": low, f"{quantity}_high": high}
-        row[f"{quantity}_interval"] = None if interval is None else f"{low:.4f} to {high:.4f}"
-    return row
+        row[f"{quantity}_interval"] = None if low is None else f"{low:.4f} to {high:.4f}"
+    row["unstable"] = facts["stability"] and facts["stability"]["unstable"]
+    return row | ({"reads_codec": stressed.reads_codec, "fragile": stressed.fragile} if stressed else {})
 
 
 def seen_in_training(detector: Detector, index: dataset.Index) -> str | None:
@@ -211,13 +309,37 @@ def training_facts(detector: Detector) -> dict:
 
 
 def write_comparison(rows: list[dict], out: Path) -> None:
-    columns = {key: heading for key, heading in TABLE.items() if any(row.get(key) is not None for row in rows)}
-    text = report.to_text(rows, columns)
-    write_atomically(out / "comparison.txt", text + "\n")
-    write_atomically(out / "comparison.md", (report.to_markdown(rows, columns) + "\n"))
+    """A table for each set: in-domain first, then each foreign one by itself."""
+    keys = {(row["role"] != IN_DOMAIN, row.get("set", "")) for row in rows if row["status"] == "ok"}
+    texts, pages_ = [], []
+    for foreign, name in sorted(keys) or [(False, "")]:
+        here = [row for row in rows if (row["role"] != IN_DOMAIN) == foreign and row.get("set", name) == name]
+        columns = {key: heading for key, heading in TABLE.items() if any(row.get(key) is not None for row in here)}
+        texts.append((f"foreign set {name}:\n" if foreign else "") + report.to_text(here, columns))
+        pages_.append((f"Foreign set {name}:\n\n" if foreign else "") + report.to_markdown(here, columns))
+    write_atomically(out / "comparison.txt", "\n\n".join(texts) + "\n")
+    write_atomically(out / "comparison.md", "\n\n".join(pages_) + "\n")
     write_atomically(out / "comparison.csv", report.to_csv(rows, CSV_COLUMNS))
-    print(text)
-    say(f"written to {out}")
+    print("\n\n".join(texts))
+
+
+def print_findings(found: list[pages.Found]) -> None:
+    """Below the tables: the gap from Validation, the worst sources, what was found about robustness."""
+    lines = []
+    for name in dict.fromkeys(one.name for one in found):
+        mine = [one for one in found if one.name == name]
+        for one in mine:
+            told = pages.gap_sentences(one.facts) if one.role == IN_DOMAIN else []
+            told += [pages.stability_sentence(one.facts["stability"])] if one.facts["stability"] else []
+            told += one.stress["findings"] if one.stress else []
+            lines += [f"{name} on {one.set_name}: {sentence}" for sentence in told]
+        lines += [
+            f"{name}: {sentence}"
+            for of in CLASSES
+            for sentence in pages.worst_sentences(pages.source_rows(mine, of), of)
+        ]
+    if lines:
+        print("\n" + "\n".join(lines))
 
 
 def prepare_folder(out: Path, *, overwrite: bool) -> None:
@@ -237,13 +359,30 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--models", nargs="+", required=True, help="model files, or folders of them")
     add("--data", required=True, help="folder with Real/ and Fake/, or with Test/")
+    add("--extra", action="append", type=named, default=[], metavar="NAME=FOLDER", help="a foreign set; again for more")
+    add("--robustness", nargs="*", metavar="SET", help="stress the models: on --data, or on the sets named")
+    add("--stability", action="store_true", help="how many verdicts on --data flip under benign changes")
     add("--out", help="output folder (default: results/evaluation_<time>)")
     add("--overwrite", action="store_true", help="write into an --out that is not empty")
     add("--arch", "--model_name", type=str.lower, choices=ARCHITECTURES, help="what plain weights must be")
     add("--workers", type=workers, default=0, help="decoding processes (default: 0)")
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
     add("--strict", action="store_true", help="an image that cannot be read is an error")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    parts = Path(args.data).resolve().parts[1:] or ("data",)
+    args.data_name = "/".join(parts[-2:] if parts[-1].lower() in dataset.SPLIT_NAMES["Test"] else parts[-1:])
+    twice = [name for name, _ in args.extra if [args.data_name, *(name for name, _ in args.extra)].count(name) > 1]
+    if twice:
+        parser.error(f"two sets are called {twice[0]}")
+    args.extra = dict(args.extra)
+    return args
+
+
+def named(text: str) -> tuple[str, str]:
+    name, _, folder = text.partition("=")
+    if not re.fullmatch(r"[\w][\w.-]*", name) or not folder:
+        raise argparse.ArgumentTypeError(f"must be NAME=FOLDER, the name of letters, digits, . _ or -, not {text}")
+    return name, folder
 
 
 def workers(text: str) -> int:

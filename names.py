@@ -6,3 +6,12 @@ UNSURE = "Unsure"  # a verdict is one of CLASSES, or this
 
 # What --arch takes. The networks are model.MODELS, which has these rows and no others (a test compares them).
 ARCHITECTURES = ("resnet50", "efficientnet_b0", "tf_efficientnet_lite0", "tf_efficientnet_lite2", "tiny")
+
+
+def percent(score: float | None) -> str:
+    """A score as a person should read it: no figure that claims certainty."""
+    if score is None:
+        return "-"
+    if score < 0.01:
+        return "<1 %"
+    return ">99 %" if score > 0.99 else f"{score:.0%}".replace("%", " %")

@@ -255,7 +255,7 @@ def _resampled(labels, scores, counts, threshold, unsure) -> dict[str, np.ndarra
 
 
 def _ranked(true: np.ndarray, false: np.ndarray) -> dict[str, np.ndarray]:
-    """From ROC points, (k, m) shares of Fake and of Real called Fake as the threshold falls: AUC, EER, recall at RATES."""
+    """AUC, EER and recall at RATES from ROC points: (k, m) shares of Fake and of Real called Fake, both rising."""
     area = (np.diff(false, axis=1) * (true[:, 1:] + true[:, :-1]) / 2).sum(1)
     gap = 1 - true - false  # of the two errors, falling from 1 to -1: they are equal where it passes 0
     rows, at = np.arange(len(true)), np.argmax(gap <= 0, axis=1)

@@ -1,7 +1,7 @@
 """What the world does to a picture: it is saved again, resized, blurred, turned, re-coloured.
 
     jpeg(image, 75)                          # saved once more
-    CORRUPTIONS["blur"]                      # (function of (image, strength), strengths from mild to severe)
+    corrupt(image, "blur", 1.5)              # a row of CORRUPTIONS at one of its strengths
 
 Every function takes an upright RGB image and returns a new one, and does the same each time it is called. Training
 draws its augmentations from here, and robustness is measured on CORRUPTIONS, so both mean the same by a word.
@@ -9,14 +9,18 @@ draws its augmentations from here, and robustness is measured on CORRUPTIONS, so
 
 import io
 import math
+import zlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 _LUMA = np.array((0.299, 0.587, 0.114))  # of red, green and blue in brightness: ITU-R BT.601, Pillow's mode L
+_LONGEST_WEBP = 16383  # pixels
 _AROUND_GREY = np.array(((0, -1, 1), (1, 0, -1), (-1, 1, 0)))  # the cross product with (1, 1, 1)
 
 
@@ -29,11 +33,24 @@ def jpeg(image: Image.Image, quality: int, subsampling: str = "4:2:0") -> Image.
 
 
 def webp(image: Image.Image, quality: int, effort: int = 4) -> Image.Image:
-    """Saved as lossy WebP and read back. quality: 0 to 100; effort of the encoder: 0 (fast) to 6, 4 by default."""
+    """Saved as lossy WebP and read back. quality: 0 to 100; effort of the encoder: 0 (fast) to 6, 4 by default.
+
+    A picture too long for the format is shrunk to what fits, as someone who wants to save it has to.
+    """
+    if max(image.size) > _LONGEST_WEBP:
+        image = rescale(image, _LONGEST_WEBP / max(image.size))
     file = io.BytesIO()
     image.save(file, "WEBP", quality=quality, method=effort)
     file.seek(0)
     return WebPImageFile(file).convert("RGB")
+
+
+def png(image: Image.Image) -> Image.Image:
+    """Saved as PNG and read back: another file, the same pixels."""
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    file.seek(0)
+    return PngImageFile(file).convert("RGB")
 
 
 def blur(image: Image.Image, sigma: float) -> Image.Image:
@@ -111,24 +128,59 @@ def grey(image: Image.Image) -> Image.Image:
     return image.convert("L").convert("RGB")
 
 
-def _fixed_noise(image: Image.Image, sigma: float) -> Image.Image:
-    return noise(image, sigma, np.random.default_rng(0))
+def challenge(image: Image.Image, strength: float) -> Image.Image:
+    """Turned, mirrored, blurred, scaled, cropped and compressed, all at once, as by someone who hides a trace.
+
+    These are the kinds of processing in the test set of the ICIAP challenge (Guarnera et al. 2022, "The Face Deepfake
+    Detection Challenge"); the amounts are ours. strength: 0 to 1, the share of the ranges that is drawn from. At 1:
+    up to 30 degrees either way, blur up to a standard deviation of 2 pixels, scaled by 0.5 to 1.5, as little as 0.7 of
+    each side left, JPEG quality from 90 down to 30. What is drawn depends on the picture alone: at another strength the
+    same draws reach as much farther.
+    """
+    turn, mirrored, blurred, larger, size, left, quality = _draws_of(image).random(7).tolist()
+    if mirrored < 0.5:
+        image = ImageOps.mirror(image)
+    image = affine(image, degrees=strength * 30 * (2 * turn - 1))
+    image = blur(image, strength * 2 * blurred)
+    image = rescale(image, 1 + strength * size * (0.5 if larger < 0.5 else -0.5))
+    image = centre(image, 1 - strength * 0.3 * left)
+    return jpeg(image, round(90 - strength * 60 * quality))
 
 
-# For curves of a detector's quality over strength: name -> (function of (image, strength), strengths, mild to severe).
-CORRUPTIONS: dict[str, tuple[Callable[[Image.Image, float], Image.Image], tuple[float, ...]]] = {
-    "jpeg": (jpeg, (95, 85, 75, 60, 45, 30)),  # quality
-    "webp": (webp, (95, 85, 75, 60, 45, 30)),  # quality
-    "blur": (blur, (0.5, 1.0, 1.5, 2.0, 3.0)),  # standard deviation, pixels
-    "noise": (_fixed_noise, (2, 4, 6, 8, 10)),  # standard deviation, of 255
-    "downscale": (rescale, (0.9, 0.75, 0.6, 0.5, 0.35)),  # factor
-    "upscale": (rescale, (1.1, 1.25, 1.5, 2.0)),  # factor
-    "rotation": (lambda image, degrees: affine(image, degrees=degrees), (2, 5, 10, 20, 30)),
-    "mirror": (lambda image, _: ImageOps.mirror(image), (1,)),
-    "crop": (centre, (0.95, 0.9, 0.8, 0.7, 0.6)),  # share of each side that is left
-    "darker": (lambda image, factor: colour(image, brightness=factor), (0.9, 0.75, 0.6, 0.4)),
-    "brighter": (lambda image, factor: colour(image, brightness=factor), (1.1, 1.25, 1.5, 2.0)),
-    "contrast": (lambda image, factor: colour(image, contrast=factor), (0.9, 0.75, 0.6, 0.4)),
-    "saturation": (lambda image, factor: colour(image, saturation=factor), (0.75, 0.5, 0.25, 0.0)),
-    "hue": (lambda image, share: colour(image, hue=share), (0.02, 0.05, 0.1)),
+def _draws_of(image: Image.Image) -> np.random.Generator:
+    """Random numbers that depend on the picture alone: the same in every process, others for every picture."""
+    return np.random.default_rng(zlib.crc32(np.asarray(image)))
+
+
+class Corruption(NamedTuple):
+    """One way in which pictures suffer, for curves of a detector's quality over its strength."""
+
+    change: Callable[[Image.Image, float], Image.Image]  # (image, strength) -> image
+    strengths: tuple[float, ...]  # mild to severe
+    unit: str  # what a strength is
+
+
+CORRUPTIONS: dict[str, Corruption] = {
+    "jpeg": Corruption(jpeg, (95, 85, 75, 60, 45, 30), "quality"),
+    "webp": Corruption(webp, (95, 85, 75, 60, 45, 30), "quality"),
+    "blur": Corruption(blur, (0.5, 1.0, 1.5, 2.0, 3.0), "standard deviation, pixels"),
+    "noise": Corruption(
+        lambda image, sigma: noise(image, sigma, _draws_of(image)), (2, 4, 6, 8, 10), "standard deviation, of 255"
+    ),
+    "downscale": Corruption(rescale, (0.9, 0.75, 0.6, 0.5, 0.35), "factor on both sides"),
+    "upscale": Corruption(rescale, (1.1, 1.25, 1.5, 2.0), "factor on both sides"),
+    "rotation": Corruption(lambda image, angle: affine(image, degrees=angle), (2, 5, 10, 20, 30), "degrees"),
+    "mirror": Corruption(lambda image, _: ImageOps.mirror(image), (1,), "left and right exchanged"),
+    "crop": Corruption(centre, (0.95, 0.9, 0.8, 0.7, 0.6), "share of each side left"),
+    "darker": Corruption(lambda image, factor: colour(image, brightness=factor), (0.9, 0.75, 0.6, 0.4), "factor"),
+    "brighter": Corruption(lambda image, factor: colour(image, brightness=factor), (1.1, 1.25, 1.5, 2.0), "factor"),
+    "contrast": Corruption(lambda image, factor: colour(image, contrast=factor), (0.9, 0.75, 0.6, 0.4), "factor"),
+    "saturation": Corruption(lambda image, factor: colour(image, saturation=factor), (0.75, 0.5, 0.25, 0.0), "factor"),
+    "hue": Corruption(lambda image, share: colour(image, hue=share), (0.02, 0.05, 0.1), "share of the colour circle"),
+    "challenge": Corruption(challenge, (0.25, 0.5, 0.75, 1.0), "share of the ranges of all at once"),
 }
+
+
+def corrupt(image: Image.Image, name: str, strength: float) -> Image.Image:
+    """The picture changed by a row of CORRUPTIONS."""
+    return CORRUPTIONS[name].change(image, strength)

@@ -78,6 +78,17 @@ class Preprocess:
             return image.resize((self.size, self.size), _RESAMPLING[self.interpolation], box=square)
         return self.resize(image) if self.fit == "resize" else self.crop(image)
 
+    def region(self, size: tuple[int, int], box: Box | None = None) -> Box:
+        """Which part of a picture of this size `view` shows."""
+        width, height = size
+        if self.frame == "face" and box:
+            left, top, right, bottom = frame_square(box, size, margin=self.margin)
+            return left, top, right - left, bottom - top
+        if not self._crops:
+            return 0, 0, width, height
+        side = min(self.size, width, height)  # the crop's, before a small picture is enlarged
+        return round((width - side) / 2), round((height - side) / 2), side, side
+
     def base(self, image: Image.Image, box: Box | None = None) -> Image.Image:
         """What training starts from and its cache keeps: the view, or with fit "crop" the whole picture around it."""
         return image if self._crops else self.view(image, box)

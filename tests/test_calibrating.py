@@ -23,7 +23,8 @@ def test_the_temperature_has_the_least_log_loss(strength):
     found = calibrating.fit_temperature(labels, logits)
     losses = {t: metrics.log_loss(labels, Calibration(t).scores(logits)) for t in found * np.linspace(0.8, 1.25, 91)}
     assert min(losses, key=losses.get) == pytest.approx(found, rel=0.006)
-    optimiser = torch.optim.LBFGS([log := torch.zeros((), dtype=torch.float64, requires_grad=True)], line_search_fn="strong_wolfe")
+    log = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log], line_search_fn="strong_wolfe")
     target, given = torch.tensor(labels), torch.tensor(logits, dtype=torch.float64)
 
     def closure():

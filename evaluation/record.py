@@ -1,0 +1,145 @@
+"""What is known of one detector on one set of images, as a plain dictionary: metrics.json. Every report reads that."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+import model
+from dataset import Index
+from detector import Detector
+from detector.backend_torch import describe_device, head_of
+from detector.calibration import Calibration
+from evaluation import metrics
+from evaluation.stability import CHANGES, unstable
+from evaluation.stress import UNTOUCHED
+from names import CLASSES, FAKE
+
+SINGLE = 10  # images judged one by one, to measure how long one takes
+VERSION = 2  # of the dictionary
+
+
+class Stopwatch:
+    """A detector's backend that counts the images it has judged, and the seconds."""
+
+    def __init__(self, backend: Callable[[np.ndarray], np.ndarray]):
+        self.backend, self.images, self.seconds = backend, 0, 0.0
+        self.first = True  # it builds and warms up: not counted
+
+    def __call__(self, batch) -> np.ndarray:
+        begin = time.perf_counter()
+        logits = self.backend(batch)
+        if not self.first:
+            self.images, self.seconds = self.images + len(batch), self.seconds + time.perf_counter() - begin
+        self.first = False
+        return logits
+
+    def __getattr__(self, name: str):
+        return getattr(self.backend, name)
+
+
+def speed(detector: Detector) -> dict:
+    """How fast the backend judges prepared images: one by one, and in the batches of the evaluation (null: only one).
+
+    Opening, finding faces and preparing are not in it.
+    """
+    watch, size = detector.backend, detector.metadata.preprocess.size
+    image, singles = np.zeros((1, 3, size, size), np.float32), []
+    for _ in range(SINGLE):
+        begin = time.perf_counter()
+        watch.backend(image)
+        singles.append(time.perf_counter() - begin)
+    device = getattr(watch, "device", None)
+    return {
+        "ms_per_image": float(np.median(singles)) * 1000,
+        "images_per_second": watch.images / watch.seconds if watch.images else None,
+        "device": describe_device(device) if device else f"ONNX Runtime ({getattr(watch, 'threads', '?')} threads)",
+    }
+
+
+def of_model(name: str, detector: Detector) -> dict:
+    """Who it is: name, file, digest, architecture, size."""
+    metadata = detector.metadata
+    network = model.skeleton(metadata.arch, head_of(metadata))
+    return {
+        "name": name,
+        "file": str(detector.path),
+        "sha256": detector.sha256,
+        "arch": metadata.arch,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "bytes": detector.path.stat().st_size,
+        "recipe": _argument(metadata.training, "recipe"),
+        "trained_on": _argument(metadata.training, "data"),
+    }
+
+
+def _argument(training: dict, name: str) -> str | None:
+    """Of train.py's arguments, as a checkpoint has them; files of other origin may say anything, or nothing."""
+    arguments = training.get("arguments")
+    value = arguments.get(name) if isinstance(arguments, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def of_set(index: Index, logits: np.ndarray, detector: Detector) -> dict:
+    """What the detector says of the images of an index, (n, 2) logits: numbers with intervals, sources, confusion."""
+    calibration, labels = detector.metadata.calibration, index.labels
+    scores, sources = calibration.scores(logits), [sample.source for sample in index.samples]
+    at, plain = (calibration.threshold, calibration.unsure), Calibration().scores(logits)
+    return {
+        "confusion_matrix": metrics.confusion(labels, scores, calibration.threshold).tolist(),
+        "metrics": metrics.summary(labels, scores, *at),
+        "intervals": metrics.intervals(labels, scores, *at, sources=sources),
+        "clustered_by_source": any(sources),
+        "classification_report": metrics.classification_report(labels, scores, calibration.threshold),
+        "sources": of_sources(labels, scores, sources, *at),
+        "uncalibrated": {  # the same network with temperature 1
+            "ece": metrics.calibration_error(labels, plain),
+            "ece_95": metrics.intervals(labels, plain, *at, sources=sources)["ece"],
+        },
+    }
+
+
+def of_sources(
+    labels: np.ndarray, scores: np.ndarray, sources: list[str], threshold: float, unsure: tuple[float, float] | None
+) -> list[dict]:
+    """A row for each class and sub-folder: how many of its images are called Fake, with Wilson's 95 % interval."""
+    names, called, band = np.array(sources, object), scores >= threshold, metrics.in_band(scores, unsure)
+    rows = []
+    for label, source in sorted(set(zip(labels.tolist(), sources, strict=True))):
+        here = (labels == label) & (names == source)
+        n, fake = int(here.sum()), int((here & called).sum())
+        low, high = metrics.proportion_interval(fake, n)
+        rows.append(
+            {"class": CLASSES[label], "source": source, "n": n, "called_fake": fake / n, "low": low, "high": high,
+             "unsure": int((here & band).sum()) / n}
+        )  # fmt: skip
+    return rows
+
+
+def of_stability(scores: dict[object, np.ndarray], calibration: Calibration) -> dict:
+    """How many verdicts flip under stability.CHANGES, from the (n,) scores after each; with Wilson's interval."""
+    at = np.stack([scores[UNTOUCHED], *(scores[name] for name in CHANGES)])
+    flips = unstable(at, calibration)
+    low, high = metrics.proportion_interval(int(flips.sum()), len(flips))
+    return {"n": len(flips), "unstable": float(flips.mean()), "low": low, "high": high}
+
+
+def gap(detector: Detector, record: dict) -> dict | None:
+    """AUC and balanced accuracy on Validation, as the checkpoint has them, and how much lower they are on this set."""
+    before = detector.metadata.training.get("calibrated")
+    if not isinstance(before, dict):
+        return None
+    both = {name: (before.get(name), record["metrics"][name]) for name in ("auc", "balanced_accuracy")}
+    return {
+        name: {"validation": validation, "here": here, "fall": validation - here}
+        for name, (validation, here) in both.items()
+        if isinstance(validation, float) and here is not None
+    } or None
+
+
+def worst(rows: list[dict], of: str) -> dict | None:
+    """Of several sources of a class (rows of of_sources), the one that is most often mistaken; None: there is one."""
+    rows = [row for row in rows if row["class"] == of]
+    if len(rows) < 2:
+        return None
+    return (min if of == CLASSES[FAKE] else max)(rows, key=lambda row: row["called_fake"])

@@ -1,0 +1,269 @@
+"""Where a detector fails: on pictures that the world has changed, and on one class saved again.
+
+    stressed = assess({"mine": detector}, index)["mine"]         # a Stress, or the ModelError that stopped it
+    stressed.findings                                            # ["Reads the codec: ...", ...]
+    write(stressed, Path("results/run/stress"), "mine on data/Test")
+
+Robustness: AUC and the recall of each class at each strength of every row of CORRUPTIONS. Re-encode test: the same with
+only Real, only Fake, or both saved again. Two things are told apart there. A detector *reads the codec* when it takes
+the traces of saving for those of faking: Real images that are saved again become Fake, or Fake ones become Real though
+hardly a pixel has changed (JPEG at quality 95, PNG). It is *fragile* when its recall of Fake falls in JPEG at quality
+75 and below, or in WebP at 75, which costs about as much of a picture: there the traces that it looks for may be gone.
+
+A recall is the share of a class on the right side of the detector's stored threshold. Unsure is not left out: there,
+too, the threshold decides.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from dataset import Index
+from detector import Detector, ModelError
+from detector.checkpoint import write_atomically
+from evaluation import plots
+from evaluation.metrics import Z95, auc_interval, proportion_interval
+from evaluation.ranks import ALONE, Ranks
+from evaluation.report import to_csv
+from evaluation.scoring import score_changes
+from imaging.corruptions import CORRUPTIONS, corrupt, png
+from names import CLASSES, FAKE, REAL
+
+Key = tuple[str, float | None]  # of a change: its name, its strength
+UNTOUCHED: Key = ("untouched", None)
+PNG: Key = ("png", None)
+# PNG is the control: a detector that is given pixels, as ours are, cannot notice it. One that is given files could.
+REENCODE: dict[str, Key] = {
+    "JPEG q95": ("jpeg", 95), "JPEG q75": ("jpeg", 75), "JPEG q50": ("jpeg", 50), "PNG": PNG, "WebP q75": ("webp", 75),
+}  # fmt: skip
+REENCODING = "reencode"  # what `only` calls the test
+PARTS = (*CORRUPTIONS, REENCODING)
+
+FALL = 0.05  # of a recall: what is found has fallen by more, and its interval lies above
+# What is found -> class -> the settings that tell, when this class alone is saved again.
+READS_CODEC, IS_FRAGILE = "Reads the codec", "Fragile"
+TELLING = {
+    READS_CODEC: {CLASSES[REAL]: tuple(REENCODE), CLASSES[FAKE]: ("JPEG q95", "PNG")},
+    IS_FRAGILE: {CLASSES[FAKE]: ("JPEG q75", "JPEG q50", "WebP q75")},
+}
+
+_QUALITY = (
+    "n_real", "n_fake", "auc", "auc_low", "auc_high", "recall_real", "recall_real_low", "recall_real_high",
+    "recall_fake", "recall_fake_low", "recall_fake_high",
+)  # fmt: skip
+ROBUSTNESS_COLUMNS = ("corruption", "strength", "unit", *_QUALITY)
+REENCODE_COLUMNS = (
+    "saved_again", "as", *_QUALITY, "drop_real", "drop_real_low", "drop_real_high",
+    "drop_fake", "drop_fake_low", "drop_fake_high",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stress:
+    """What became of one detector. A number that is not defined (of a class without images, say) is None."""
+
+    threshold: float
+    robustness: list[dict]  # ROBUSTNESS_COLUMNS; the first row is that of the untouched images
+    reencode: list[dict]  # REENCODE_COLUMNS; the first row is that of the untouched images
+    findings: list[str]  # sentences; none where the re-encode test was left out
+    reads_codec: bool | None  # None: neither found nor, for want of a class, to be denied
+    fragile: bool | None
+
+
+def assess(
+    detectors: dict[str, Detector],
+    index: Index,
+    *,
+    workers: int = 0,
+    ranks: Ranks = ALONE,
+    only: Sequence[str] = PARTS,
+) -> dict[str, Stress | ModelError]:
+    """Stress of each detector on the images of an index, or its ModelError. Each image is decoded once.
+
+    The index must have its faces (dataset.with_faces) where a detector frames them; in changed pictures they are found
+    anew. only: rows of CORRUPTIONS, and REENCODING for the re-encode test.
+    """
+    scored = score_changes(
+        detectors, index, changes_for(only), workers=workers, ranks=ranks, desc=f"stress, {len(detectors)} models"
+    )
+    answers: dict[str, Stress | ModelError] = {}
+    for name, logits in scored.items():
+        if isinstance(logits, ModelError):
+            answers[name] = logits
+            continue
+        calibration = detectors[name].metadata.calibration
+        scores = {key: calibration.scores(of_change) for key, of_change in logits.items()}
+        answers[name] = from_scores(index.labels, scores, calibration.threshold, only=only)
+    return answers
+
+
+def changes_for(only: Iterable[str] = PARTS) -> dict[Key, partial | None]:
+    """The changes that are needed, the untouched picture first."""
+    keys = [(name, strength) for name in only if name in CORRUPTIONS for strength in CORRUPTIONS[name].strengths]
+    keys += REENCODE.values() if REENCODING in only else ()
+    make = {key: partial(png) if key == PNG else partial(corrupt, name=key[0], strength=key[1]) for key in keys}
+    return {UNTOUCHED: None} | make
+
+
+def from_scores(
+    labels: np.ndarray, scores: dict[Key, np.ndarray], threshold: float, *, only: Iterable[str] = PARTS
+) -> Stress:
+    """Stress from labels, (n,) 0 or 1, and the (n,) scores after each change of `changes_for`."""
+    before = quality(labels, scores[UNTOUCHED], threshold)
+    names = [name for name in only if name in CORRUPTIONS]
+    robustness = [{"corruption": UNTOUCHED[0]} | before] + [
+        {"corruption": name, "strength": strength, "unit": CORRUPTIONS[name].unit}
+        | quality(labels, scores[name, strength], threshold)
+        for name in names
+        for strength in CORRUPTIONS[name].strengths
+    ]
+    if REENCODING not in only:
+        return Stress(threshold, robustness, [], [], None, None)
+    reencode = reencode_rows(labels, scores, threshold)
+    findings, reads_codec, fragile = judge(reencode)
+    return Stress(threshold, robustness if names else [], reencode, findings, reads_codec, fragile)
+
+
+def quality(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, float | int | None]:
+    """_QUALITY: AUC (interval as in auc_interval) and the recalls at the threshold (Wilson's intervals)."""
+    real, fake = scores[labels == REAL] < threshold, scores[labels == FAKE] >= threshold
+    both = len(real) > 0 and len(fake) > 0
+    row = {"n_real": len(real), "n_fake": len(fake)}
+    row["auc"] = float(roc_auc_score(labels, scores)) if both else None
+    row["auc_low"], row["auc_high"] = auc_interval(labels, scores) or (None, None)
+    for name, right in (("recall_real", real), ("recall_fake", fake)):
+        row[name] = float(right.mean()) if len(right) else None
+        row[f"{name}_low"], row[f"{name}_high"] = proportion_interval(int(right.sum()), len(right)) or (None, None)
+    return row
+
+
+def reencode_rows(labels: np.ndarray, scores: dict[Key, np.ndarray], threshold: float) -> list[dict]:
+    """REENCODE_COLUMNS, first untouched, then with one class and with both saved again in each way.
+
+    A drop is that of a recall against the untouched images, for a class that was saved again.
+    """
+    before = scores[UNTOUCHED]
+    rows = [{"saved_again": "none", "as": "untouched"} | quality(labels, before, threshold)]
+    for which, chosen in (*((CLASSES[label], labels == label) for label in (REAL, FAKE)), ("both", labels >= 0)):
+        for setting, key in REENCODE.items() if chosen.any() else ():
+            after = np.where(chosen, scores[key], before)
+            row = {"saved_again": which, "as": setting} | quality(labels, after, threshold)
+            for label in {int(label) for label in labels[chosen]}:
+                right = [(part[labels == label] >= threshold) == (label == FAKE) for part in (before, after)]
+                name = f"drop_{CLASSES[label].lower()}"
+                row[name] = float(right[0].mean() - right[1].mean())
+                row[f"{name}_low"], row[f"{name}_high"] = drop_interval(*right)
+            rows.append(row)
+    return rows
+
+
+def drop_interval(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    """95 % interval of how far a share falls between two looks at the same images, from (n,) bools of each look.
+
+    Only images that change count for a paired difference. It is Wald's interval with half an image added to each of the
+    four cells (Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions"), so that
+    it does not shrink to nothing where no image changes.
+    """
+    lost, won = int((before & ~after).sum()), int((~before & after).sum())
+    n = len(before) + 2
+    middle, half = (lost - won) / n, Z95 * math.sqrt(lost + won + 1 - (lost - won) ** 2 / n) / n
+    return max(-1.0, middle - half), min(1.0, middle + half)
+
+
+def judge(rows: list[dict]) -> tuple[list[str], bool | None, bool | None]:
+    """(sentences, whether it reads the codec, whether it is fragile) from the rows of the re-encode test."""
+    falls = [Fall.of(row) for row in rows if row["saved_again"] in CLASSES]
+    there, sentences, found = {fall.label for fall in falls}, [], {}
+    for what, telling in TELLING.items():
+        told = [fall for fall in falls if fall.setting in telling.get(fall.label, ())]
+        sure = [fall for fall in told if fall.is_sure]
+        found[what] = True if sure else False if there >= set(telling) else None
+        sentences += [
+            f"{what}: {_found(sure, label)}" for label in CLASSES if any(fall.label == label for fall in sure)
+        ]
+        if found[what] is False:
+            sentences.append(f"{what}: not found. {_not_found(told)}")
+    sentences += [
+        f"There are no {label} images: what saving them again does to this detector is not known."
+        for label in CLASSES
+        if label not in there
+    ]
+    return sentences, found[READS_CODEC], found[IS_FRAGILE]
+
+
+class Fall(NamedTuple):
+    """How the recall of a class falls when this class alone is saved again; shares from -1 to 1."""
+
+    label: str
+    setting: str
+    n: int
+    before: float
+    after: float
+    low: float  # of the fall, 95 % interval
+    high: float
+
+    @classmethod
+    def of(cls, row: dict) -> "Fall":
+        name = row["saved_again"].lower()
+        after, drop, low, high = (
+            row[key.format(name)] for key in ("recall_{}", "drop_{}", "drop_{}_low", "drop_{}_high")
+        )
+        return cls(row["saved_again"], row["as"], row[f"n_{name}"], after + drop, after, low, high)
+
+    @property
+    def drop(self) -> float:
+        return self.before - self.after
+
+    @property
+    def is_sure(self) -> bool:
+        return self.drop > FALL and self.low > FALL
+
+    def __str__(self) -> str:
+        return f"{points(self.drop)} points (95 % interval {points(self.low)} to {points(self.high)}, n = {self.n})"
+
+
+def _found(falls: list[Fall], label: str) -> str:
+    falls = sorted((fall for fall in falls if fall.label == label), key=lambda fall: -fall.drop)
+    worst, others = falls[0], [fall.setting for fall in falls[1:]]
+    rest = f"; also as {' and '.join(others)}" if others else ""
+    return (
+        f"when only {label} images are saved again, as {worst.setting}, their recall falls from {points(worst.before)}"
+        f" % to {points(worst.after)} %, by {worst}{rest}."
+    )
+
+
+def _not_found(falls: list[Fall]) -> str:
+    worst, limit = max(falls, key=lambda fall: fall.drop), points(FALL)
+    most = f"The largest fall in recall is that of {worst.label} as {worst.setting}: {worst}"
+    return f"{most if worst.drop > 0 else 'No recall falls'}" + (
+        f"; these images do not rule out more than {limit}." if max(fall.high for fall in falls) > FALL else "."
+    )
+
+
+def points(share: float) -> str:
+    """A share or a difference of two, in points of a hundred."""
+    return f"{100 * share:.1f}".replace("-0.0", "0.0")
+
+
+def write(stress: Stress, folder: Path, title: str) -> None:
+    """robustness.csv, reencode.csv, stress.json and, where there are curves, robustness.png. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "robustness.csv", to_csv(stress.robustness, ROBUSTNESS_COLUMNS))
+    write_atomically(folder / "reencode.csv", to_csv(stress.reencode, REENCODE_COLUMNS))
+    write_atomically(folder / "stress.json", json.dumps(asdict(stress), indent=2, allow_nan=False) + "\n")
+    draw({title: stress}, folder / "robustness.png", title)
+
+
+def draw(stresses: dict[str, Stress], path: Path, title: str) -> None:
+    """The robustness curves of detectors by name; no file where there is nothing to draw."""
+    if all(len(stress.robustness) < 2 for stress in stresses.values()):
+        path.unlink(missing_ok=True)
+        return
+    plots.robustness_curves({name: stress.robustness for name, stress in stresses.items()}, path, title=title)

@@ -1,0 +1,77 @@
+"""Put all evaluations below a folder side by side: one Markdown file and one self-contained HTML file.
+
+    python -m tools.report results/
+    python -m tools.report results/reference --readme README.md
+
+The folder gets report.md and report.html, made from what eval.py wrote below it. With --readme, the part of that file
+between the lines `<!-- results -->` and `<!-- /results -->` becomes the tables of all models.
+
+Exit status: 0 written; 1 a file cannot be read or written; 2 usage, or nothing to report.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from detector.checkpoint import write_atomically
+from evaluation import pages
+
+BEGIN, END = "<!-- results -->", "<!-- /results -->"
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    root = Path(args.folder)
+    if not root.is_dir():
+        return fail(2, f"no such folder: {root}")
+    found = pages.gather(root)
+    if not found:
+        return fail(2, f"no evaluation below {root}; python eval.py --models ... --data ... makes one")
+    try:
+        pages.write(found, root)
+        if args.readme:
+            fill(Path(args.readme), summary(found, root))
+    except OSError as error:
+        return fail(1, f"{error.filename or root}: {error.strerror or error}")
+    except ValueError as error:
+        return fail(1, str(error))
+    print(f"{root / 'report.md'}\n{root / 'report.html'}")
+    return 0
+
+
+def summary(found: list[pages.Found], root: Path) -> str:
+    """The tables of a README: how good on the data of each kind, how foreign, how fast."""
+    here, foreign = ([one for one in found if one.role == role] for role in (pages.IN_DOMAIN, pages.FOREIGN))
+    command = f"python -m tools.report {root.as_posix()} --readme README.md"
+    parts = [f"Made by `{command}`; in brackets, 95 % intervals.", pages.brief(here)]
+    if foreign:
+        parts += ["On foreign sets, which no detector here was trained or chosen on:", pages.brief(foreign)]
+    return "\n\n".join([*parts, pages.size_table(found)])
+
+
+def fill(path: Path, text: str) -> None:
+    """Put a text between the marks of a file. Raises ValueError where it has none, and OSError."""
+    whole = path.read_text(encoding="utf-8")
+    before, begin, rest = whole.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{path} has no lines {BEGIN} and {END}")
+    write_atomically(path, f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="where eval.py wrote: results/, or one evaluation in it")
+    parser.add_argument("--readme", metavar="FILE", help="also fill in the tables of this file")
+    return parser.parse_args(argv)
+
+
+def fail(status: int, message: str) -> int:
+    print(f"report: error: {message}", file=sys.stderr, flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
