@@ -1,0 +1,266 @@
+"""eval.py on several sets, tools.calibrate and tools.report: what they write, and that it is true."""
+
+import csv
+import importlib
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+from conftest import make_image, make_set
+from PIL import Image
+
+from detector import load
+from detector.calibration import Calibration
+from detector.checkpoint import read_metadata, read_weights
+from evaluation import metrics, pages
+from tools import calibrate, report
+from tools.export import main as export
+
+main_eval = importlib.import_module("eval").main_eval
+
+
+def table(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained, small_set, tmp_path_factory):
+    """An evaluation of two models with everything: Test, and a foreign set with sources."""
+    root = tmp_path_factory.mktemp("evaluated")
+    for source, fake, count in (("Real/phone", False, 6), ("Real/film", True, 5), ("Fake/grid", True, 7)):
+        (root / "foreign" / source).mkdir(parents=True)
+        for i in range(count):
+            make_image(fake, 900 + i).save(root / "foreign" / source / f"{i}.png")
+    models = ["--models", trained / "best.safetensors", trained / "last.safetensors"]
+    command = [*models, "--data", small_set, "--extra", f"other={root / 'foreign'}", "--robustness", "--stability"]
+    assert main_eval([*map(str, command), "--out", str(root / "out")]) == 0
+    return root / "out"
+
+
+def predicted(path):
+    rows = table(path)
+    labels = np.array([row["label"] == "Fake" for row in rows]).astype(int)
+    return rows, labels, np.array([float(row["score"]) for row in rows])
+
+
+@pytest.mark.parametrize("where", ["best", "best/extra/other", "last"])
+def test_its_figures_are_those_of_scikit_learn_on_its_predictions(evaluated, where):
+    facts = json.loads((evaluated / where / "metrics.json").read_text())
+    rows, labels, scores = predicted(evaluated / where / "predictions.csv")
+    says = scores >= facts["calibration"]["threshold"]
+    expected = {
+        "accuracy": sk.accuracy_score(labels, says), "balanced_accuracy": sk.balanced_accuracy_score(labels, says),
+        "f1": sk.f1_score(labels, says), "auc": sk.roc_auc_score(labels, scores),
+        "ap": sk.average_precision_score(labels, scores), "brier": sk.brier_score_loss(labels, scores),
+        "log_loss": sk.log_loss(labels, scores), "recall_real": sk.recall_score(labels, says, pos_label=0),
+    }  # fmt: skip
+    assert {name: facts["metrics"][name] for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert facts["metrics"]["unsure"] == np.mean([row["verdict"] == "Unsure" for row in rows])
+    assert facts["confusion_matrix"] == sk.confusion_matrix(labels, says).tolist()
+
+
+def test_foreign_sets_stand_apart(evaluated):
+    rows = table(evaluated / "comparison.csv")
+    assert [(row["model"], row["set"], row["role"], row["n"]) for row in rows] == [
+        (model, *rest)
+        for model in ("best", "last")
+        for rest in ((rows[0]["set"], "in-domain", "16"), ("other", "foreign", "18"))
+    ]
+    text = (evaluated / "comparison.txt").read_text()
+    assert text.count("foreign set other:") == 1 and text.index("foreign") > text.index("last")
+
+
+def test_each_source_has_its_row_and_the_worst_is_named(evaluated):
+    facts = json.loads((evaluated / "best/extra/other/metrics.json").read_text())
+    rows = {(row["class"], row["source"]): row for row in facts["sources"]}
+    assert {key: row["n"] for key, row in rows.items()} == {
+        ("Real", "film"): 5, ("Real", "phone"): 6, ("Fake", "grid"): 7
+    }  # fmt: skip
+    predictions, labels, scores = predicted(evaluated / "best/extra/other/predictions.csv")
+    film = np.array([row["source"] == "film" for row in predictions])
+    wrong = int((scores[film] >= facts["calibration"]["threshold"]).sum())
+    assert wrong >= 4 and rows["Real", "film"]["called_fake"] == wrong / 5
+    assert rows["Real", "phone"]["called_fake"] == 0
+    low, high = (rows["Real", "film"][key] for key in ("low", "high"))
+    assert (low, high) == metrics.proportion_interval(wrong, 5)
+    assert facts["clustered_by_source"]
+    text = (evaluated / "report.md").read_text()
+    named = f"{pages.share(wrong / 5, low, high)} of these photos are called Fake."
+    assert f"The worst source of photos: other/film. {named}" in text
+
+
+def test_the_report_holds_it_all_and_needs_no_other_file(evaluated):
+    text, page = (evaluated / "report.md").read_text(), (evaluated / "report.html").read_text()
+    for part in (
+        "Models side by side",
+        "Foreign set: other",
+        "By source",
+        "Size and speed",
+        "Robustness",
+        "## best on",
+    ):
+        assert part in text, part
+    facts = json.loads((evaluated / "best/metrics.json").read_text())
+    assert pages.number(facts, "auc") in text
+    for name in re.findall(r"!\[[^]]*\]\(<([^>]+)>\)", text):
+        assert (evaluated / name).is_file()
+    sources = re.findall(r'(?:src|href)="([^"]{0,30})', page)
+    assert len(sources) >= 2 * 7 and all(source.startswith("data:image/png;base64,") for source in sources)
+    assert "<script" not in page and page.count("<table>") == text.count("\n| ---")
+
+
+def test_gap_stability_and_speed_are_recorded(evaluated, trained):
+    facts = json.loads((evaluated / "best/metrics.json").read_text())
+    before = read_metadata(trained / "best.safetensors").training["calibrated"]
+    gap = facts["gap"]["auc"]
+    assert (gap["validation"], gap["here"]) == (before["auc"], facts["metrics"]["auc"])
+    assert gap["fall"] == pytest.approx(gap["validation"] - gap["here"])
+    assert facts["stability"]["n"] == 16 and 0 <= facts["stability"]["unstable"] <= 1
+    assert json.loads((evaluated / "best/extra/other/metrics.json").read_text())["stability"] is None
+    assert facts["speed"]["ms_per_image"] > 0
+    weights = read_weights(trained / "best.safetensors")
+    learned = {name: t for name, t in weights.items() if not re.search("running_|num_batches", name)}
+    assert facts["model"]["parameters"] == sum(tensor.numel() for tensor in learned.values())
+    assert facts["model"]["bytes"] == (trained / "best.safetensors").stat().st_size
+
+
+def test_robustness_stands_beside_the_set_it_was_measured_on(evaluated):
+    assert {path.parent for path in evaluated.rglob("stress.json")} == {evaluated / "best", evaluated / "last"}
+    facts = json.loads((evaluated / "best/metrics.json").read_text())
+    untouched = json.loads((evaluated / "best/stress.json").read_text())["robustness"][0]
+    assert untouched["auc"] == facts["metrics"]["auc"]
+
+
+def test_plots_are_pictures(evaluated):
+    names = {path.name for path in (evaluated / "best").glob("*.png")}
+    assert names >= {"confusion_matrix.png", "roc.png", "precision_recall.png", "reliability.png", "scores.png",
+                     "sources.png", "robustness.png"}  # fmt: skip
+    assert (evaluated / "best/extra/other/mistakes.png").is_file()  # the photos on film
+    for path in evaluated.rglob("*.png"):
+        with Image.open(path) as picture:
+            assert min(picture.size) > 100
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--extra", "a b=x"], "must be NAME=FOLDER"),
+        (["--extra", "a="], "must be NAME=FOLDER"),
+        (["--extra", "a=x", "--extra", "a=y"], "two sets are called a"),
+    ],
+)
+def test_sets_are_named_well(trained, small_set, capsys, flags, message):
+    with pytest.raises(SystemExit) as stop:
+        main_eval(["--models", str(trained), "--data", str(small_set), *flags])
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_robustness_of_an_unknown_set_is_refused(trained, small_set, tmp_path, capsys):
+    command = ["--models", str(trained), "--data", str(small_set), "--out", str(tmp_path / "out")]
+    assert main_eval([*command, "--robustness", "nowhere"]) == 2
+    assert "--robustness nowhere: no such set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "images", [{"Real": 3}, {"Fake": 2}, {"Real": 0, "Fake": 4}, {"Fake": 1}, {"Real": 1, "Fake": 1}]
+)
+def test_degenerate_sets_get_a_clear_answer(trained, tmp_path, capsys, images):
+    for name, count in images.items():
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(count):
+            make_image(name == "Fake", i).save(tmp_path / "set" / name / f"{i}.png")
+    command = ["--models", trained / "best.safetensors", "--data", tmp_path / "set", "--out", tmp_path / "out"]
+    assert main_eval([*map(str, command), "--robustness", "--stability"]) == 0
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err and "nan" not in shown.out.lower() + (tmp_path / "out/report.md").read_text()
+    facts = json.loads((tmp_path / "out/best/metrics.json").read_text())
+    both = images.get("Real", 0) > 0 and images.get("Fake", 0) > 0
+    assert (facts["metrics"]["auc"] is not None) == both == (tmp_path / "out/best/roc.png").exists()
+    assert facts["metrics"]["n"] == sum(images.values())
+
+
+def test_equal_scores_get_a_clear_answer(trained, small_set, tmp_path, capsys):
+    weights = read_weights(trained / "best.safetensors")
+    weights["classifier.weight"].zero_()
+    calibrate.save_checkpoint(tmp_path / "flat.safetensors", weights, read_metadata(trained / "best.safetensors"))
+    command = ["--models", tmp_path / "flat.safetensors", "--data", small_set, "--out", tmp_path / "out"]
+    assert main_eval([*map(str, command), "--robustness"]) == 0
+    facts = json.loads((tmp_path / "out/flat/metrics.json").read_text())
+    assert (facts["metrics"]["auc"], facts["metrics"]["eer"]) == (0.5, 0.5)
+    assert "nan" not in capsys.readouterr().out
+
+
+def test_a_model_with_a_strange_name_stays_text(trained, small_set, tmp_path):
+    model = tmp_path / "<img src=x onerror=alert(1)> | x.safetensors"
+    shutil.copy(trained / "best.safetensors", model)
+    command = ["--models", model, "--data", small_set, "--out", tmp_path / "out"]
+    assert main_eval(list(map(str, command))) == 0
+    page = (tmp_path / "out/report.html").read_text()
+    assert "<img src=x" not in page and "&lt;img src=x onerror" in page
+
+
+def test_calibrate_gives_plain_weights_what_training_gives_its_own(trained, small_set, tmp_path, capsys):
+    import torch
+
+    plain = tmp_path / "plain.pth"
+    torch.save(read_weights(trained / "best.safetensors"), plain)
+    assert load(plain).metadata.calibration == Calibration()
+    assert calibrate.main([str(plain), "--data", str(small_set)]) == 0
+    shown = capsys.readouterr().out
+    out = tmp_path / "plain_calibrated.safetensors"
+    assert shown.endswith(f"{out}\n") and "calibration error here" in shown
+    found = load(out).metadata
+    assert found.calibration.n == 16 and found.training["calibrated"]["n"] == 16
+    own = read_weights(out)
+    assert all(torch.equal(own[name], tensor) for name, tensor in read_weights(plain).items())
+
+
+def test_calibrate_keeps_what_an_onnx_file_computes(trained, small_set, tmp_path):
+    exported, out = tmp_path / "m.onnx", tmp_path / "c.onnx"
+    assert export([str(trained / "best.safetensors"), "--out", str(exported)]) == 0
+    assert calibrate.main([str(exported), "--data", str(small_set), "--out", str(out)]) == 0
+    before, after = load(exported), load(out)
+    size = before.metadata.preprocess.size
+    batch = np.random.default_rng(0).normal(size=(3, 3, size, size)).astype(np.float32)
+    assert (before.logits(batch) == after.logits(batch)).all()
+    # The same images and all but the same logits as train.py calibrated on.
+    theirs, ours = (metadata.calibration for metadata in (before.metadata, after.metadata))
+    assert ours.threshold == pytest.approx(theirs.threshold, abs=1e-3) and ours.fitted_on == theirs.fitted_on
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [("Test", "is a Test split; nothing is chosen on it"), ("Train", "was trained on these images"), ("no", "no such")],
+)
+def test_calibrate_refuses_what_it_must_not_use(trained, small_set, tmp_path, capsys, folder, message):
+    command = [str(trained / "best.safetensors"), "--data", str(small_set / folder), "--out", str(tmp_path / "x")]
+    assert calibrate.main(command) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+def test_reports_of_several_evaluations_come_together(evaluated, trained, small_set, tmp_path, capsys):
+    results = tmp_path / "results"
+    shutil.copytree(evaluated, results / "one")
+    other = make_set(tmp_path / "other", {".": 6})
+    weights = read_weights(trained / "last.safetensors")
+    weights["classifier.bias"] += 1
+    calibrate.save_checkpoint(tmp_path / "best.safetensors", weights, read_metadata(trained / "last.safetensors"))
+    command = ["--models", tmp_path / "best.safetensors", "--data", other, "--out", results / "two"]
+    assert main_eval(list(map(str, command))) == 0
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    assert report.main([str(results), "--readme", str(readme)]) == 0
+    text = (results / "report.md").read_text()
+    digest = load(tmp_path / "best.safetensors").sha256
+    assert f"best ({digest[:6]})" in text and "| last |" in text  # two different models are called best
+    filled = readme.read_text()
+    assert filled.startswith("before\n") and filled.endswith("after\n") and "old" not in filled
+    assert pages.number(json.loads((results / "one/last/metrics.json").read_text()), "auc") in filled
+    readme.write_text("no marks")
+    assert report.main([str(results), "--readme", str(readme)]) == 1
+    assert report.main([str(tmp_path / "other")]) == 2
+    assert "no evaluation below" in capsys.readouterr().err
