@@ -1,4 +1,4 @@
-"""From logits to a score, and from a score to a verdict: temperature, threshold, the Unsure band."""
+"""From logits to a score, and from a score to a verdict: temperature and offset, threshold, the Unsure band."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -15,6 +15,7 @@ class Calibration:
     """What turns a network's logits into a verdict. Chosen on Validation, stored in the checkpoint.
 
     temperature: the logits are divided by it (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+    offset: then it is added to what speaks for Fake, for networks whose scores all lean to one side (Platt 1999).
     threshold: a score at or above it is Fake.
     unsure: (low, high); a score from low to below high is Unsure. None: there is no band.
     fitted_on: the digest of the data it was chosen on, of `n` images; None: never chosen, these are the defaults.
@@ -27,12 +28,15 @@ class Calibration:
     unsure: tuple[float, float] | None = None
     fitted_on: str | None = None
     n: int | None = None
+    offset: float = 0.0
     threshold_fpr_1: float | None = None
     threshold_fpr_5: float | None = None
 
     def __post_init__(self):
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"temperature is {self.temperature}; it must be above 0")
+        if not math.isfinite(self.offset):
+            raise ValueError(f"offset is {self.offset}; it must be a finite number")
         for threshold in (self.threshold, self.threshold_fpr_1, self.threshold_fpr_5):
             if threshold is not None and not 0 <= threshold <= 1:
                 raise ValueError(f"threshold is {threshold}; it must be from 0 to 1")
@@ -44,7 +48,7 @@ class Calibration:
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """(n, 2) logits to (n,) float64 scores, P(fake) in [0, 1]."""
-        margin = (logits[:, FAKE].astype(np.float64) - logits[:, REAL]) / self.temperature
+        margin = (logits[:, FAKE].astype(np.float64) - logits[:, REAL]) / self.temperature + self.offset
         # The logistic function of the margin, written so that no exponential overflows.
         small = np.exp(-np.abs(margin))
         return np.where(margin >= 0, 1 / (1 + small), small / (1 + small))

@@ -1,4 +1,4 @@
-"""Choosing a detector's temperature, thresholds and Unsure band, on Validation."""
+"""Choosing a detector's temperature, offset, thresholds and Unsure band, on Validation."""
 
 import numpy as np
 from scipy.optimize import minimize
@@ -7,7 +7,8 @@ from detector.calibration import Calibration
 from evaluation import metrics
 from names import FAKE, REAL
 
-TEMPERATURES = (0.05, 100.0)  # beyond them, scores are all but 0 and 1, or all but 1/2
+TEMPERATURES = (0.05, 100.0)  # beyond them, scores are all but 0 and 1, or all but one number
+OFFSETS = (-10.0, 10.0)
 PRECISION = 0.9  # of Fake above the Unsure band, and of Real below it
 FEWEST = 10  # images that one of those must rest on
 
@@ -21,15 +22,15 @@ def fit(labels: np.ndarray, logits: np.ndarray, *, fitted_on: str) -> Calibratio
     labels = np.asarray(labels)
     if len(np.unique(labels)) < 2:
         raise ValueError("calibration needs images of both classes")
-    temperature = fit_temperature(labels, logits)
-    scores = Calibration(temperature).scores(logits)
+    temperature, offset = fit_scale(labels, logits)
+    scores = Calibration(temperature, offset=offset).scores(logits)
     cuts = _cuts(scores)
     real, fake = _shares_above(scores[labels == REAL], cuts), _shares_above(scores[labels == FAKE], cuts)
     balanced = (fake + 1 - real) / 2
     best = np.flatnonzero(balanced >= balanced.max() - 1e-12)
     threshold = float(cuts[best[np.argmin(np.abs(cuts[best] - 0.5))]])
     return Calibration(
-        temperature, threshold, unsure_band(labels, scores, threshold), fitted_on, len(labels),
+        temperature, threshold, unsure_band(labels, scores, threshold), fitted_on, len(labels), offset,
         threshold_fpr_1=_lowest(cuts, real <= 0.01), threshold_fpr_5=_lowest(cuts, real <= 0.05),
     )  # fmt: skip
 
@@ -43,18 +44,21 @@ def numbers(labels: np.ndarray, logits: np.ndarray, calibration: Calibration) ->
     return metrics.summary(labels, calibration.scores(logits), calibration.threshold, calibration.unsure)
 
 
-def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
-    """The temperature of least log loss (Guo et al. 2017), by L-BFGS-B on its logarithm, within TEMPERATURES."""
+def fit_scale(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
+    """(temperature, offset) of least log loss (Guo et al. 2017; Platt 1999), by L-BFGS-B within those limits."""
     margin = logits[:, FAKE].astype(np.float64) - logits[:, REAL]
-    signed = np.where(np.asarray(labels) == FAKE, margin, -margin)  # positive where the network is right
+    sign = np.where(np.asarray(labels) == FAKE, 1.0, -1.0)
 
-    def loss(log_temperature: np.ndarray) -> tuple[float, np.ndarray]:
-        scaled = signed * np.exp(-log_temperature[0])
-        wrong = np.exp(-np.logaddexp(0, scaled))  # the probability given to the other class
-        return np.logaddexp(0, -scaled).mean(), np.array([(wrong * scaled).mean()])
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        log_temperature, offset = parameters
+        scaled = margin * np.exp(-log_temperature)
+        right = sign * (scaled + offset)
+        slope = -sign * np.exp(-np.logaddexp(0, right))  # of the loss in the margin: the error of the probability
+        return np.logaddexp(0, -right).mean(), np.array([(-slope * scaled).mean(), slope.mean()])
 
-    found = minimize(loss, np.zeros(1), jac=True, method="L-BFGS-B", bounds=[np.log(TEMPERATURES)])
-    return float(np.exp(found.x[0]))
+    bounds = [np.log(TEMPERATURES), OFFSETS]
+    found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-8})
+    return float(np.exp(found.x[0])), float(found.x[1])
 
 
 def unsure_band(labels: np.ndarray, scores: np.ndarray, threshold: float) -> tuple[float, float] | None:

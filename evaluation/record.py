@@ -92,7 +92,7 @@ def of_set(index: Index, logits: np.ndarray, detector: Detector) -> dict:
         "clustered_by_source": any(sources),
         "classification_report": metrics.classification_report(labels, scores, calibration.threshold),
         "sources": of_sources(labels, scores, sources, *at),
-        "uncalibrated": {  # the same network with temperature 1
+        "uncalibrated": {  # the scores of the logits as they are
             "ece": metrics.calibration_error(labels, plain),
             "ece_95": metrics.intervals(labels, plain, *at, sources=sources)["ece"],
         },

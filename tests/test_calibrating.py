@@ -8,39 +8,48 @@ from detector.calibration import Calibration
 from evaluation import calibrating, metrics
 
 
-def case(n=600, strength=2.0, seed=0, share=0.5):
-    """Labels, and logits (n, 2) whose margin is `strength` times the true one."""
+def case(n=600, strength=2.0, seed=0, share=0.5, lean=0.0):
+    """Labels, and logits (n, 2) whose margin is `strength` times the true one, and `lean` more."""
     draw = np.random.default_rng(seed)
     labels = (draw.random(n) < share).astype(int)
-    margin = strength * (draw.normal(size=n) * 1.5 + 2.2 * (labels - 0.5))
+    margin = strength * (draw.normal(size=n) * 1.5 + 2.2 * (labels - 0.5)) + lean
     common = draw.normal(size=n)
     return labels, np.stack([common, common + margin], 1).astype(np.float32)
 
 
-@pytest.mark.parametrize("strength", [0.2, 1.0, 7.0])
-def test_the_temperature_has_the_least_log_loss(strength):
-    labels, logits = case(strength=strength)
-    found = calibrating.fit_temperature(labels, logits)
-    losses = {t: metrics.log_loss(labels, Calibration(t).scores(logits)) for t in found * np.linspace(0.8, 1.25, 91)}
-    assert min(losses, key=losses.get) == pytest.approx(found, rel=0.006)
-    log = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([log], line_search_fn="strong_wolfe")
+@pytest.mark.parametrize(("strength", "lean"), [(0.2, 0), (1.0, -2), (7.0, 12)])
+def test_temperature_and_offset_have_the_least_log_loss(strength, lean):
+    labels, logits = case(strength=strength, lean=lean)
+    temperature, offset = calibrating.fit_scale(labels, logits)
+
+    def loss(t, b):
+        return metrics.log_loss(labels, Calibration(t, offset=b).scores(logits))
+
+    for factor in (0.97, 1.03):
+        assert loss(temperature * factor, offset) > loss(temperature, offset)
+    for step in (-0.03, 0.03):
+        assert loss(temperature, offset + step) > loss(temperature, offset)
+    log, shift = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
+    optimiser = torch.optim.LBFGS([log, shift], line_search_fn="strong_wolfe")
     target, given = torch.tensor(labels), torch.tensor(logits, dtype=torch.float64)
 
     def closure():
         optimiser.zero_grad()
-        loss = torch.nn.functional.cross_entropy(given / log.exp(), target)
-        loss.backward()
-        return loss
+        logits = given / log.exp() + torch.stack([torch.zeros_like(shift), shift])
+        error = torch.nn.functional.cross_entropy(logits, target)
+        error.backward()
+        return error
 
     for _ in range(5):
         optimiser.step(closure)
-    assert found == pytest.approx(log.exp().item(), rel=1e-3)
+    assert temperature == pytest.approx(log.exp().item(), rel=1e-3)
+    assert offset == pytest.approx(shift.item(), abs=2e-3)
 
 
-def test_calibration_lowers_the_error_of_an_overconfident_network_on_other_images():
-    calibration = calibrating.fit(*case(strength=6, seed=1), fitted_on="x")
-    labels, logits = case(strength=6, seed=2)
+@pytest.mark.parametrize("lean", [0, 3, -3])
+def test_calibration_lowers_the_error_of_an_overconfident_network_on_other_images(lean):
+    calibration = calibrating.fit(*case(strength=6, seed=1, lean=lean), fitted_on="x")
+    labels, logits = case(strength=6, seed=2, lean=lean)
     before = metrics.calibration_error(labels, Calibration().scores(logits))
     after = metrics.calibration_error(labels, calibration.scores(logits))
     assert after < before / 2

@@ -1,4 +1,4 @@
-"""Choose a detector's temperature, thresholds and Unsure band on Validation images, and store them with it.
+"""Choose a detector's temperature, offset, thresholds and Unsure band on Validation images, and store them with it.
 
     python -m tools.calibrate weights.pth --data data/Validation
     python -m tools.calibrate best.onnx --data data --out calibrated.onnx
@@ -95,7 +95,8 @@ def print_change(before: Metadata, after: Metadata, index: dataset.Index, logits
         metrics.calibration_error(index.labels, metadata.calibration.scores(logits)) for metadata in (before, after)
     ]
     found, numbers = after.calibration, after.training["calibrated"]
-    print(f"temperature {found.temperature:.3f}; calibration error here {errors[0]:.3f} before, {errors[1]:.3f} after")
+    print(f"temperature {found.temperature:.3f}, offset {found.offset:+.3f}")
+    print(f"calibration error here {errors[0]:.3f} before, {errors[1]:.3f} after")
     print(f"threshold {found.threshold:.3f}: balanced accuracy {numbers['balanced_accuracy']:.3f} here")
     for rate, threshold in ((1, found.threshold_fpr_1), (5, found.threshold_fpr_5)):
         told = "no threshold" if threshold is None else f"threshold {threshold:.3f}"
