@@ -18,6 +18,7 @@ Exit status: 0 every model was evaluated; 1 at least one failed (its row says wh
 """
 
 import argparse
+import csv
 import json
 import os
 import re
@@ -36,6 +37,7 @@ from evaluation.pages import FOREIGN, IN_DOMAIN
 from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
 from evaluation.scoring import score_changes
 from names import ARCHITECTURES, CLASSES, FAKE
+from training.folder import remove_if_empty
 
 TABLE = {
     "model": "model",
@@ -78,8 +80,10 @@ class Set:
         changes = stress.changes_for() if self.robustness else {stress.UNTOUCHED: None}
         return changes | (stability.CHANGES if self.stability else {})
 
-    def folder(self, out: Path, model: str) -> Path:
-        return out / model if self.role == IN_DOMAIN else out / model / "extra" / self.name
+
+def folder_of(out: Path, model: str, images: str, role: str) -> Path:
+    """Where what is known of a model on a set of images is written."""
+    return out / model if role == IN_DOMAIN else out / model / "extra" / images
 
 
 def main_eval(argv: list[str] | None = None) -> int:
@@ -109,6 +113,8 @@ def main_eval(argv: list[str] | None = None) -> int:
         return fail(130, "interrupted; nothing was written")
     finally:
         leave()
+        if ranks.first:
+            remove_if_empty(out)
 
 
 def evaluate_all(args: argparse.Namespace, out: Path, ranks: Ranks = ALONE) -> int:
@@ -129,6 +135,7 @@ def evaluate_all(args: argparse.Namespace, out: Path, ranks: Ranks = ALONE) -> i
                 rows.append(evaluate_and_visualize(name, detectors[name], images, logits, out))
     if not ranks.first:
         return 0
+    forget_earlier(out, rows)
     rows += [{"model": name, "role": IN_DOMAIN, "status": f"failed: {error}"} for name, error in failed.items()]
     write_comparison(sorted(rows, key=lambda row: row["model"]), out)
     found = pages.gather(out)
@@ -229,7 +236,8 @@ def evaluate_and_visualize(
     name: str, detector: Detector, images: Set, logits: dict[object, np.ndarray], out: Path
 ) -> dict[str, object]:
     """Write what is known of one model on one set; its row of the comparison."""
-    folder, index, calibration = images.folder(out, name), images.index, detector.metadata.calibration
+    folder = folder_of(out, name, images.name, images.role)
+    index, calibration = images.index, detector.metadata.calibration
     folder.mkdir(parents=True, exist_ok=True)
     scores = {change: calibration.scores(of_change) for change, of_change in logits.items()}
     stressed = stress.from_scores(index.labels, scores, calibration.threshold) if images.robustness else None
@@ -340,6 +348,19 @@ def print_findings(found: list[pages.Found]) -> None:
         ]
     if lines:
         print("\n" + "\n".join(lines))
+
+
+def forget_earlier(out: Path, rows: list[dict]) -> None:
+    """--overwrite: what an earlier evaluation wrote about other models or sets is no part of this one's report."""
+    now = {(row["model"], row["set"]) for row in rows}
+    try:
+        with (out / "comparison.csv").open(encoding="utf-8", newline="") as file:
+            earlier = [row for row in csv.DictReader(file) if (row["model"], row["set"]) not in now]
+            folders = [folder_of(out, row["model"], row["set"], row["role"]) for row in earlier]
+    except (OSError, KeyError, ValueError):
+        return
+    for folder in folders:
+        (folder / "metrics.json").unlink(missing_ok=True)
 
 
 def prepare_folder(out: Path, *, overwrite: bool) -> None:

@@ -1,5 +1,6 @@
 """Pictures of numbers, and of batches: PNG files from rows and arrays. Knows no model."""
 
+import io
 from pathlib import Path
 
 import matplotlib
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from PIL import Image  # noqa: E402
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve  # noqa: E402
 
+from detector.checkpoint import write_atomically  # noqa: E402
 from evaluation import metrics  # noqa: E402
 from names import CLASSES, FAKE, REAL  # noqa: E402
 
@@ -31,7 +33,7 @@ def confusion_matrix(counts: np.ndarray, path: Path, *, title: str) -> None:
     )  # fmt: skip
     axes.set(xlabel="side of the threshold", ylabel="label")
     axes.set_title(title, fontsize=10)
-    figure.savefig(path, dpi=150)
+    _save(figure, path, dpi=150)
 
 
 def curves(rows: list[dict], path: Path, *, title: str) -> None:
@@ -51,7 +53,7 @@ def curves(rows: list[dict], path: Path, *, title: str) -> None:
     loss.legend()
     accuracy.legend()
     figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=150)
+    _save(figure, path, dpi=150)
 
 
 def batch(pixels: np.ndarray, labels: np.ndarray, path: Path, *, title: str) -> None:
@@ -66,7 +68,7 @@ def batch(pixels: np.ndarray, labels: np.ndarray, path: Path, *, title: str) -> 
             axes.imshow(np.clip(pixels[place], 0, 1))
             axes.set_title(CLASSES[labels[place]], fontsize=8)
     figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=120)
+    _save(figure, path, dpi=120)
 
 
 ROBUSTNESS_LINES = {"auc": "AUC", "recall_real": "recall of Real", "recall_fake": "recall of Fake"}
@@ -99,7 +101,7 @@ def robustness_curves(rows_by_model: dict[str, list[dict]], path: Path, *, title
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), fontsize=9)
     figure.suptitle(f"{title}\nat each strength, from the untouched images on; bands: 95 % intervals", fontsize=10)
-    figure.savefig(path, dpi=110)
+    _save(figure, path, dpi=110)
 
 
 def _robustness_line(axes, rows: list[dict], corruption: str, line: str, number: int, model: str | None) -> None:
@@ -186,7 +188,7 @@ def histogram(
     axes.set(xlabel="score, P(fake)", ylabel="images", xlim=(0, 1))
     axes.legend(fontsize=8)
     axes.set_title(title, fontsize=10)
-    figure.savefig(path, dpi=120)
+    _save(figure, path, dpi=120)
 
 
 def sources(rows: list[dict], path: Path, *, title: str) -> None:
@@ -206,7 +208,7 @@ def sources(rows: list[dict], path: Path, *, title: str) -> None:
     more = f" (the first 40 of {len(rows)})" if len(rows) > 40 else ""
     axes.set_title(title + more, fontsize=10)
     axes.grid(axis="x", alpha=0.3)
-    figure.savefig(path, dpi=120)
+    _save(figure, path, dpi=120)
 
 
 def mistakes(pictures: list[tuple[Image.Image, str]], path: Path, *, title: str) -> None:
@@ -221,7 +223,7 @@ def mistakes(pictures: list[tuple[Image.Image, str]], path: Path, *, title: str)
             axes.imshow(picture)
             axes.set_title(caption, fontsize=7)
     figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=120)
+    _save(figure, path, dpi=120)
 
 
 def _square() -> Axes:
@@ -232,4 +234,10 @@ def _finish(axes: Axes, path: Path, title: str, where: str) -> None:
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc=where)
     axes.figure.suptitle(title, fontsize=10)
-    axes.figure.savefig(path, dpi=120)
+    _save(axes.figure, path, dpi=120)
+
+
+def _save(figure: Figure, path: Path, *, dpi: int) -> None:
+    data = io.BytesIO()
+    figure.savefig(data, dpi=dpi, format="png")
+    write_atomically(path, data.getvalue())

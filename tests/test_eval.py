@@ -145,6 +145,22 @@ def test_plots_are_pictures(evaluated):
             assert min(picture.size) > 100
 
 
+def test_overwriting_forgets_the_models_and_sets_of_before(trained, small_set, tmp_path):
+    out, foreign = tmp_path / "out", small_set / "Validation"
+    command = ["--data", small_set, "--out", out, "--overwrite", "--models", trained / "best.safetensors"]
+    more = [trained / "last.safetensors", "--extra", f"more={foreign}"]
+    assert main_eval([*map(str, command), *map(str, more)]) == 0
+    assert len(pages.gather(out)) == 4
+    assert main_eval(list(map(str, command))) == 0
+    assert [(one.name, one.role) for one in pages.gather(out)] == [("best", "in-domain")]
+
+
+def test_a_refusal_leaves_no_folder(trained, tmp_path):
+    command = ["--models", trained, "--data", tmp_path / "no", "--out", tmp_path / "out"]
+    assert main_eval(list(map(str, command))) == 2
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
