@@ -4,7 +4,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   := results/demo
 
-.PHONY: setup demo test lint
+WEB    := deepfake-app/web
+# What `make app` serves: the demonstration's detector, made on the way, or any other: make app MODEL=best.onnx
+MODEL  ?= $(DEMO)/tiny/best.onnx
+
+.PHONY: setup demo test lint app web-test
 setup: $(VENV)/installed
 
 # `installed` is touched last: an installation that was interrupted is done again.
@@ -19,6 +23,25 @@ demo: setup
 	$(BIN)/python eval.py --models $(DEMO)/tiny/best.safetensors --data $(DEMO)/samples --out $(DEMO)/evaluation --overwrite
 	$(BIN)/python predict.py $(DEMO)/samples/Test/Real/chelsea-00[0-2].jpg $(DEMO)/samples/Test/Fake/*/chelsea-00[0-2].jpg --model $(DEMO)/tiny/best.safetensors
 	@echo "This was a demonstration: the network has seen a few photos and our own manipulations of them. It is no detector."
+
+# The page, built anew when one of its sources changed.
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
+	cd $(WEB) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
+$(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json $(WEB)/index.html $(WEB)/vite.config.ts $(shell find $(WEB)/src $(WEB)/public -type f)
+	cd $(WEB) && npm run build
+
+$(DEMO)/tiny/best.onnx:
+	$(MAKE) demo
+	$(BIN)/python -m tools.export $(DEMO)/tiny/best.safetensors
+
+app: setup $(WEB)/dist/index.html $(MODEL)
+	$(BIN)/python deepfake-app/server.py --model $(MODEL)
+
+# Needs Node 20 and Chromium.
+web-test: setup $(WEB)/dist/index.html
+	cd $(WEB) && npm test && npm run e2e
 
 test: setup
 	$(BIN)/python -m pytest -q
