@@ -3,6 +3,7 @@
     python predict.py photo.jpg --model results/run/best.safetensors
     python predict.py folder/ more/photo.png --model best.onnx --json > verdicts.jsonl
     python predict.py group.jpg --model best.onnx --annotate marked/
+    python predict.py photo.jpg --model best.onnx --stability --explain heat/
     curl -s https://example.org/photo.jpg | python predict.py - --model best.safetensors
 
 stdout carries the verdicts: a table, or with --json one JSON object a line. stderr carries the rest.
@@ -21,7 +22,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
 from typing import TextIO
@@ -30,8 +31,10 @@ from PIL import ImageDraw, ImageFont
 from tqdm import tqdm
 
 from detector import Detector, ModelError, Verdict, load
+from evaluation.explain import Explanation, can_explain, explain
+from evaluation.stability import Stability, stability, steady
 from imaging.door import MAX_BYTES, ImageError, Picture, list_images, open_image
-from names import ARCHITECTURES
+from names import ARCHITECTURES, percent
 
 CSV_COLUMNS = ("file", "verdict", "score", "notes", "error")
 
@@ -62,21 +65,34 @@ def judge_all(args: argparse.Namespace, table: TextIO) -> int:
     write, status = (JsonLines() if args.json else Table()), 0
     rows = csv.DictWriter(table, CSV_COLUMNS)
     rows.writeheader()
-    if args.annotate:
-        os.makedirs(args.annotate, exist_ok=True)
+    for folder in filter(None, (args.annotate, args.explain)):
+        os.makedirs(folder, exist_ok=True)
     judge = Judge(args, many=len(inputs) > 1)
-    for name, picture, verdict in progress(judge.in_order(inputs), len(inputs)):
-        if isinstance(verdict, ImageError):
-            status = fail(1, f"{shown(name)}: {verdict}")
-            write.failure(name, verdict)
-            rows.writerow({"file": shown(name), "error": verdict.detail})
+    for name, answer in progress(judge.in_order(inputs), len(inputs)):
+        if isinstance(answer, ImageError):
+            status = fail(1, f"{shown(name)}: {answer}")
+            write.failure(name, answer)
+            rows.writerow({"file": shown(name), "error": answer.detail})
             continue
-        write.verdict(name, picture, verdict, judge.detector)
-        notes = "; ".join(verdict.notes)
+        verdict, notes = answer.verdict, "; ".join(answer.verdict.notes)
+        heat = Path(args.explain) / f"{stem(name)}.heat.png" if answer.explanation else None
+        write.verdict(name, answer, judge.detector, heat)
         rows.writerow({"file": shown(name), "verdict": verdict.verdict, "score": verdict.score, "notes": notes})
+        if heat:
+            answer.explanation.overlay.save(heat)
         if args.annotate:
-            annotate(picture, verdict, Path(args.annotate), name)
+            annotate(answer.picture, verdict, Path(args.annotate), name)
     return status
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one image."""
+
+    picture: Picture
+    verdict: Verdict
+    stability: Stability | None = None  # with --stability
+    explanation: Explanation | None = None  # with --explain, where something was judged
 
 
 class Judge:
@@ -90,8 +106,8 @@ class Judge:
         self.args, self.workers, self.detector = args, (os.cpu_count() or 1) if many else 1, None
         self.loading, self.judging = Lock(), Lock()
 
-    def in_order(self, inputs: list) -> Iterator[tuple[str, Picture | None, Verdict | ImageError]]:
-        """(name, picture, verdict), or (name, None, error), for each input; a few are worked on ahead."""
+    def in_order(self, inputs: list) -> Iterator[tuple[str, Answer | ImageError]]:
+        """(name, answer or error) for each input; a few are worked on ahead."""
         pool, ahead = ThreadPoolExecutor(self.workers), deque()
         try:
             for name, source in inputs:
@@ -103,20 +119,28 @@ class Judge:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def finished(self, name: str, future: Future) -> tuple[str, Picture | None, Verdict | ImageError]:
+    def finished(self, name: str, future: Future) -> tuple[str, Answer | ImageError]:
         try:
-            return name, *future.result()
+            return name, future.result()
         except ImageError as error:
-            return name, None, error
+            return name, error
 
-    def judge(self, source) -> tuple[Picture, Verdict]:
+    def judge(self, source) -> Answer:
         picture = read(source, max_bytes=int(self.args.max_mb * 2**20))
         with self.loading:
             if self.detector is None:
                 threads = None if self.workers == 1 else 1
                 self.detector = load(self.args.model, arch=self.args.arch, device=self.args.device, threads=threads)
+        if self.args.explain and not can_explain(self.detector):
+            raise ModelError("it gives no feature map, so --explain cannot be done; use the checkpoint it came from")
         with nullcontext() if self.detector.concurrent else self.judging:
-            return picture, self.detector.judge(picture)
+            return self.answer(picture)
+
+    def answer(self, picture: Picture) -> Answer:
+        verdict = self.detector.judge(picture)
+        found = stability(self.detector, picture, verdict) if self.args.stability else None
+        explanation = explain(self.detector, picture, verdict) if self.args.explain else None
+        return Answer(picture, steady(verdict, found) if found else verdict, found, explanation)
 
 
 def annotate(picture: Picture, verdict: Verdict, folder: Path, name: str) -> None:
@@ -132,8 +156,12 @@ def annotate(picture: Picture, verdict: Verdict, folder: Path, name: str) -> Non
         at = (max(0, x), max(0, y + h + width))
         draw.rectangle(draw.textbbox(at, text, font=font), fill="black")
         draw.text(at, text, font=font, fill="white")
-    stem = name.strip("/").replace("/", "_") if name != "-" else "standard-input"
-    marked.save(folder / f"{stem}.png")
+    marked.save(folder / f"{stem(name)}.png")
+
+
+def stem(name: str) -> str:
+    """An input's name as that of a file in another folder."""
+    return name.strip("/").replace("/", "_") if name != "-" else "standard-input"
 
 
 def predict_image(source: bytes | str | os.PathLike, detector: Detector, *, max_bytes: int = MAX_BYTES) -> Verdict:
@@ -177,7 +205,8 @@ class Table:
 
     begun = False
 
-    def verdict(self, name: str, picture: Picture, verdict: Verdict, detector: Detector) -> None:
+    def verdict(self, name: str, answer: Answer, detector: Detector, heat: Path | None) -> None:
+        verdict = answer.verdict
         if not self.begun:
             self.begun = True
             for note in detector.metadata.calibration.notes():
@@ -190,6 +219,8 @@ class Table:
             print(f"  {face.verdict:7}{percent(face.score):>7}    {where}")
         for note in verdict.notes:
             print(f"{'':18}note: {note}")
+        if answer.explanation:
+            print(f"{'':18}heat: {answer.explanation.sentence}")
         sys.stdout.flush()
 
     def failure(self, name: str, error: ImageError) -> None:
@@ -199,9 +230,14 @@ class Table:
 class JsonLines:
     """Verdicts for programs: one object a line."""
 
-    def verdict(self, name: str, picture: Picture, verdict: Verdict, detector: Detector) -> None:
-        calibration = detector.metadata.calibration
+    def verdict(self, name: str, answer: Answer, detector: Detector, heat: Path | None) -> None:
+        picture, verdict, calibration = answer.picture, answer.verdict, detector.metadata.calibration
         width, height = picture.image.size
+        more = {"stability": asdict(answer.stability)} if answer.stability else {}
+        if answer.explanation:
+            about = answer.explanation
+            scored = asdict(about.deletion) | {"explains": about.deletion.explains} if about.deletion else None
+            more["explanation"] = {"file": str(heat), "sentence": about.sentence, "box": about.box, "deletion": scored}
         self.write(
             {
                 "file": name,
@@ -213,6 +249,7 @@ class JsonLines:
                 "thresholds": {"fake": calibration.threshold, "unsure": calibration.unsure},
                 "model": {"name": detector.path.name, "arch": detector.metadata.arch, "sha256": detector.sha256},
             }
+            | more
         )
 
     def failure(self, name: str, error: ImageError) -> None:
@@ -220,15 +257,6 @@ class JsonLines:
 
     def write(self, answer: dict) -> None:
         print(json.dumps(answer, allow_nan=False), flush=True)
-
-
-def percent(score: float | None) -> str:
-    """A score as a person should read it: no figure that claims certainty."""
-    if score is None:
-        return "-"
-    if score < 0.01:
-        return "<1 %"
-    return ">99 %" if score > 0.99 else f"{score:.0%}".replace("%", " %")
 
 
 def shown(name: object) -> str:
@@ -257,6 +285,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--json", action="store_true", help="one JSON object a line")
     add("--csv", metavar="FILE", help="also write a CSV file")
     add("--annotate", metavar="DIR", help="also write a copy of each picture with its faces and verdicts, as PNG")
+    add(
+        "--stability",
+        action="store_true",
+        help="judge again after six harmless changes; a verdict that flips is Unsure",
+    )
+    add(
+        "--explain",
+        metavar="DIR",
+        help="also write what the network saw, with a heat map of what speaks for Fake, as PNG",
+    )
     add("--max-mb", type=megabytes, default=MAX_BYTES / 2**20, help="largest file, MiB (default: %(default)g)")
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
     return parser.parse_args(argv)

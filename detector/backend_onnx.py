@@ -7,6 +7,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from detector.checkpoint import ModelError
+from names import FAKE, REAL
 
 # What ONNX Runtime raises on a file it cannot run; they share no base but Exception.
 _ERRORS = (
@@ -36,12 +37,25 @@ class OnnxBackend:
             self.session = onnxruntime.InferenceSession(path, options, providers=[*providers, "CPUExecutionProvider"])
         except _ERRORS as error:
             raise ModelError("damaged ONNX file, or one that this ONNX Runtime cannot run") from error
-        if "logits" not in {output.name for output in self.session.get_outputs()}:
+        outputs = {output.name for output in self.session.get_outputs()}
+        self.explains = {"features", "head_weight"} <= outputs  # whether class_map can be called: not with a dense head
+        if "logits" not in outputs:
             raise ModelError("an ONNX file without the output `logits`; export it with python -m tools.export")
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """(n, 3, h, w) float32 to (n, 2) float32 logits."""
         return self.run(["logits"], batch)[0]
+
+    def class_map(self, batch: np.ndarray) -> np.ndarray:
+        """(n, 3, h, w) float32 to (n, h', w') float32: what each place of the last feature map adds to Fake - Real.
+
+        The class activation map (Zhou et al. 2016) of a linear head; the same as TorchBackend.class_map gives.
+        """
+        features, weight = self.run(["features", "head_weight"], batch)
+        if features.ndim != 4 or weight.shape != (2, features.shape[1]):
+            raise ModelError("its feature map and its head do not fit; export it again with python -m tools.export")
+        places = features.shape[2] * features.shape[3]
+        return np.tensordot(weight[FAKE] - weight[REAL], features, (0, 1)) / np.float32(places)
 
     def run(self, outputs: list[str], batch: np.ndarray) -> list[np.ndarray]:
         """The outputs named: logits (n, 2), features (n, c, h, w), head_weight (2, c), head_bias (2,)."""

@@ -2,7 +2,7 @@
 
 import ctypes
 import os
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 
 import numpy as np
@@ -12,32 +12,57 @@ from torch import nn
 import model
 from detector.checkpoint import Metadata, ModelError, read_weights
 from imaging.preprocess import Preprocess
+from names import FAKE, REAL
 
 # Of tensor names. A resnet18 shares 0.38 with resnet50; to hear which tensor does not fit helps more than "none fits".
 MIN_SHARE = 0.3
 
 
 class TorchBackend:
-    """A network as a function from images to logits; also for a network in training, between its epochs."""
+    """A network as a function from images to logits; also for a network in training, between its epochs.
 
-    def __init__(self, network: nn.Module, device: torch.device):
+    arch: its row of model.MODELS. Without it there are no class maps.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, arch: str | None = None):
         self.network = network
         self.device = device
+        self.explains = arch is not None  # whether class_map can be called
+        self.arch = arch
         self.dtype = next(network.parameters()).dtype  # float64 in a training that asked for it
 
     @torch.inference_mode()
     def __call__(self, batch: np.ndarray | torch.Tensor) -> np.ndarray:
         """(n, 3, h, w) float32 to (n, 2) float32 logits. The network is left in evaluation mode."""
         self.network.eval()
-        images = torch.as_tensor(batch).to(
-            self.device, self.dtype, non_blocking=True, memory_format=torch.channels_last
-        )
-        # TF32 would move scores by up to a thousandth between one device and another.
-        exact = (
-            torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.device.type == "cuda" else nullcontext()
-        )
-        with exact:
-            return self.network(images).float().cpu().numpy()
+        with self._exact():
+            return self.network(self._images(batch)).float().cpu().numpy()
+
+    def class_map(self, batch: np.ndarray | torch.Tensor) -> np.ndarray:
+        """(n, 3, h, w) float32 to (n, h', w') float32: what each place of the last feature map adds to Fake - Real.
+
+        Grad-CAM (Selvaraju et al. 2017) before its ReLU: each channel weighs as much as the mean of the margin's
+        gradient over it. All that follows the feature map is an average over its places and the head, so the gradient
+        goes through these alone. With a linear head, the map's sum and the head's bias are the margin.
+        """
+        row, network = model.architecture(self.arch), self.network.eval()
+        with torch.no_grad(), self._exact():
+            features = row.features(network, self._images(batch))
+        with torch.enable_grad():
+            features.requires_grad_()
+            logits = network.get_submodule(row.head)(features.mean((2, 3)))
+            (gradient,) = torch.autograd.grad((logits[:, FAKE] - logits[:, REAL]).sum(), features)
+        return (gradient.mean((2, 3), keepdim=True) * features.detach()).sum(1).float().cpu().numpy()
+
+    def _images(self, batch: np.ndarray | torch.Tensor) -> torch.Tensor:
+        images = torch.as_tensor(batch)
+        return images.to(self.device, self.dtype, non_blocking=True, memory_format=torch.channels_last)
+
+    def _exact(self) -> AbstractContextManager:
+        """TF32 would move scores by up to a thousandth between one device and another."""
+        if self.device.type != "cuda":
+            return nullcontext()
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def load(
@@ -65,7 +90,7 @@ def load(
     counters = {key: torch.zeros((), dtype=torch.long) for key in network.state_dict() if key not in weights}
     network.load_state_dict(weights | counters, assign=True)
     network.to(device, memory_format=torch.channels_last).requires_grad_(False)
-    return TorchBackend(network, device), metadata or assumed_metadata(name, head)
+    return TorchBackend(network, device, name), metadata or assumed_metadata(name, head)
 
 
 def head_of(metadata: Metadata) -> model.Head:

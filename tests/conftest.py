@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,17 @@ def trained(small_set, tmp_path_factory) -> Path:
     done = run("train.py", "--data", small_set, *flags, "--out", out)
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture(scope="session")
+def decided(trained) -> Path:
+    """The best checkpoint of `trained` without its calibration: eight images leave no verdict but Unsure there."""
+    from detector.calibration import Calibration
+    from detector.checkpoint import read_metadata, read_weights, save_checkpoint
+
+    best, path = trained / "best.safetensors", trained.parent / "decided.safetensors"
+    save_checkpoint(path, read_weights(best), replace(read_metadata(best), calibration=Calibration()))
+    return path
 
 
 def run(program: str, *arguments: object, **options) -> subprocess.CompletedProcess[str]:

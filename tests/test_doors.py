@@ -57,13 +57,12 @@ def test_bit_identical_tensors_through_three_doors(mixed_set, trained):
         assert np.array_equal(tensor.numpy(), command.seen[i])
 
 
-def test_scores_agree_between_eval_and_predict(mixed_set, trained, tmp_path):
-    model = trained / "best.safetensors"
-    evaluated = run("eval.py", "--models", model, "--data", mixed_set, "--out", tmp_path / "out", "--workers", 2)
+def test_scores_agree_between_eval_and_predict(mixed_set, decided, tmp_path):
+    evaluated = run("eval.py", "--models", decided, "--data", mixed_set, "--out", tmp_path / "out", "--workers", 2)
     assert evaluated.returncode == 0, evaluated.stderr
-    with (tmp_path / "out/best/predictions.csv").open() as file:
+    with (tmp_path / "out/decided/predictions.csv").open() as file:
         there = {row["path"]: float(row["score"]) for row in csv.DictReader(file)}
-    judged = run("predict.py", mixed_set, "--model", model, "--json")
+    judged = run("predict.py", mixed_set, "--model", decided, "--json")
     here = [json.loads(line) for line in judged.stdout.splitlines()]
     assert judged.returncode == 0 and len(here) == len(there) == 10
     for answer in here:

@@ -53,6 +53,8 @@ def test_each_architecture_agrees(name, tmp_path, monkeypatch, capsys):
     logits, features, weight, bias = other.backend.run(["logits", "features", "head_weight", "head_bias"], images)
     assert features.mean((2, 3)) @ weight.T + bias == pytest.approx(logits, rel=1e-3, abs=1e-3)
     assert np.array_equal(weight, read_weights(path)[f"{row.head}.weight"].numpy())
+    maps = [detector.backend.class_map(images).ravel() for detector in (one, other)]  # what a heat map is drawn from
+    assert np.ptp(maps[0]) > 0 and np.corrcoef(*maps)[0, 1] >= 0.99
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -7,14 +7,22 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import hostile
 import pytest
 import torch
 import torchvision
 from conftest import ROOT, make_image, run
+from test_onnx import saved_with
 
 import predict
+from detector.calibration import Calibration
+from detector.checkpoint import read_metadata, read_weights, save_checkpoint
+from evaluation import stability
+from imaging.door import open_image
+from model import Head
+from tools.export import to_onnx
 
 SCORED = [name for name, case in hostile.IMAGES.items() if case.slug is None]
 REFUSED = [name for name, case in hostile.IMAGES.items() if case.slug is not None]
@@ -31,10 +39,10 @@ def bad_models(tmp_path_factory):
 
 
 @pytest.fixture
-def judge(trained, capsys):
+def judge(decided, capsys):
     """predict.main in this process: (status, answers by file, stderr)."""
 
-    def call(*arguments, model=trained / "best.safetensors"):
+    def call(*arguments, model=decided):
         try:
             status = predict.main(["--json", "--model", str(model), *map(str, arguments)])
         except SystemExit as stop:
@@ -156,16 +164,94 @@ def test_max_mb(judge, bad):
     assert (status, answer["image"]) == (0, {"width": 2000, "height": 1900, "format": "BMP"})
 
 
-def test_what_an_answer_holds(judge, trained, tmp_path):
+def test_what_an_answer_holds(judge, decided, tmp_path):
     make_image(True, 1, 300).save(tmp_path / "photo.png")
     _, [answer], _ = judge(tmp_path / "photo.png")
     assert answer["thresholds"] == {"fake": 0.5, "unsure": None}
-    assert answer["model"]["name"] == "best.safetensors" and answer["model"]["arch"] == "tiny"
+    assert answer["model"]["name"] == "decided.safetensors" and answer["model"]["arch"] == "tiny"
     assert len(answer["model"]["sha256"]) == 64
     assert answer["notes"] == [
         "only the central 48x48 of 300x300 pixels were looked at",
         "scores are not calibrated; 0.5 divides Real from Fake",
     ]
+
+
+def test_a_score_inside_the_band_is_unsure(judge, decided, tmp_path):
+    make_image(True, 1).save(tmp_path / "photo.png")
+    _, [before], _ = judge(tmp_path / "photo.png")
+    band, model = (before["score"] - 0.05, before["score"] + 0.01), tmp_path / "banded.safetensors"
+    calibration = Calibration(unsure=band, threshold=0.5, fitted_on="x", n=300)
+    save_checkpoint(model, read_weights(decided), replace(read_metadata(decided), calibration=calibration))
+    _, [answer], _ = judge(tmp_path / "photo.png", model=model)
+    assert (before["verdict"], answer["verdict"], answer["score"]) == ("Fake", "Unsure", before["score"])
+    assert answer["thresholds"] == {"fake": 0.5, "unsure": list(band)}
+    assert not any("calibrated" in note for note in answer["notes"])
+
+
+def test_a_verdict_that_flips_is_unsure(judge, decided, tmp_path, monkeypatch, capsys):
+    make_image(True, 1).save(tmp_path / "photo.png")
+    _, [before], _ = judge(tmp_path / "photo.png")
+    assert before["verdict"] == "Fake" and "stability" not in before
+    status, [answer], _ = judge(tmp_path / "photo.png", "--stability")
+    assert (status, answer["score"]) == (0, before["score"])
+    assert list(answer["stability"]["scores"]) == list(stability.CHANGES)
+    monkeypatch.setitem(stability.CHANGES, "jpeg-50", lambda image: make_image(False, 1))
+    table = ("--csv", tmp_path / "out.csv")
+    status, [answer], _ = judge(tmp_path / "photo.png", "--stability", *table)
+    assert (status, answer["verdict"], answer["score"]) == (0, "Unsure", before["score"])
+    assert answer["stability"]["flips"] and answer["stability"]["low"] == answer["stability"]["scores"]["jpeg-50"] < 0.5
+    assert answer["stability"]["high"] >= before["score"]
+    [note] = [note for note in answer["notes"] if note.startswith("Unsure: the score goes from ")]
+    assert f"from {predict.percent(answer['stability']['low'])} to " in note
+    with (tmp_path / "out.csv").open(newline="") as file:
+        [row] = csv.DictReader(file)
+    assert row["verdict"] == "Unsure" and note in row["notes"]
+    assert predict.main([str(tmp_path / "photo.png"), "--model", str(decided), "--stability"]) == 0
+    said = capsys.readouterr().out
+    assert f"note: {note}" in said and said.splitlines()[1].startswith("Unsure ")
+
+
+def test_explain_writes_a_picture_and_says_what_it_is_worth(judge, decided, tmp_path, capsys):
+    for name in ("a/photo.png", "b/photo.png"):
+        (tmp_path / name).parent.mkdir()
+        make_image(True, len(name)).save(tmp_path / name)
+    (tmp_path / "b/bad.png").write_bytes(b"no image")
+    heat = tmp_path / "new/heat"
+    status, answers, _ = judge(tmp_path / "a", tmp_path / "b", "--explain", heat)
+    assert status == 1 and len(answers) == 3  # of the image that is none, no heat
+    explained = [answer["explanation"] for answer in answers if "error" not in answer]
+    assert sorted(map(str, heat.iterdir())) == sorted(one["file"] for one in explained)
+    assert len({one["file"] for one in explained}) == 2
+    for one in explained:
+        assert open_image(one["file"]).image.size == (480, 480)  # 48 px, enlarged
+        assert one["box"] == [8, 8, 48, 48] and one["sentence"].endswith(".")
+        assert one["deletion"]["explains"] in (True, False) and 0 <= one["deletion"]["rank"] <= 1
+    model = str(decided)
+    assert predict.main([str(tmp_path / "a"), "--model", model, "--explain", str(heat)]) == 0
+    assert f"  heat: {explained[0]['sentence']}\n" in capsys.readouterr().out
+
+
+def test_explain_where_it_cannot_be(judge, decided, tmp_path):
+    photo, taken = tmp_path / "photo.png", tmp_path / "taken"
+    make_image(True, 1).save(photo)
+    taken.write_text("a file")
+    status, answers, said = judge(photo, "--explain", taken)
+    assert (status, answers) == (1, []) and f"{taken}: File exists" in said
+    (tmp_path / "heat").mkdir()
+    (tmp_path / "heat" / f"{str(photo).strip('/').replace('/', '_')}.heat.png").mkdir()
+    status, answers, said = judge(photo, "--explain", tmp_path / "heat")
+    assert (status, len(answers)) == (1, 1) and "Is a directory" in said and "Traceback" not in said
+
+
+def test_explain_with_a_model_that_gives_no_feature_map(judge, tmp_path):
+    detector, _ = saved_with(Head(hidden=16), "tiny", tmp_path)
+    model = tmp_path / "dense.onnx"
+    model.write_bytes(to_onnx(detector))
+    make_image(True, 1).save(tmp_path / "photo.png")
+    status, answers, said = judge(tmp_path / "photo.png", "--explain", tmp_path / "heat", model=model)
+    assert (status, answers) == (3, []) and len(said.splitlines()) == 1
+    assert f"{model}: it gives no feature map, so --explain cannot be done" in said
+    assert judge(tmp_path / "photo.png", "--stability")[0] == 0
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -183,10 +269,10 @@ def test_the_original_programs_files_are_judged(judge, tmp_path, prefix):
     assert status == 2 and "invalid choice: 'restnet50' (choose from " in said
 
 
-def test_table_csv_and_exit_status_of_the_program(trained, bad, tmp_path):
+def test_table_csv_and_exit_status_of_the_program(decided, bad, tmp_path):
     done = run(
         "predict.py", bad["orientation-6.jpg"], bad["pdf.jpg"], bad["alpha.png"], tmp_path / "gone.jpg",
-        "--model", trained / "best.safetensors", "--csv", tmp_path / "out.csv",
+        "--model", decided, "--csv", tmp_path / "out.csv",
     )  # fmt: skip
     assert done.returncode == 1
     heading, *lines = done.stdout.splitlines()
@@ -202,12 +288,12 @@ def test_table_csv_and_exit_status_of_the_program(trained, bad, tmp_path):
     assert [bool(row["error"]) for row in rows] == [False, True, False, True]
 
 
-def test_standard_input_and_odd_names(trained, tmp_path):
+def test_standard_input_and_odd_names(decided, tmp_path):
     odd = os.fsencode(tmp_path) + b"/new\nline\x1b[31m\xff.png"
     make_image(True, 1).save(tmp_path / "x.png")
     os.link(tmp_path / "x.png", odd)
     with (tmp_path / "x.png").open("rb") as file:
-        command = [sys.executable, "predict.py", "-", odd, "--model", str(trained / "best.safetensors")]
+        command = [sys.executable, "predict.py", "-", odd, "--model", str(decided)]
         done = subprocess.run(command, cwd=ROOT, stdin=file, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -215,17 +301,17 @@ def test_standard_input_and_odd_names(trained, tmp_path):
     assert "\x1b" not in done.stdout
 
 
-def test_usage_and_unwritable_csv(trained, tmp_path):
+def test_usage_and_unwritable_csv(decided, tmp_path):
     assert run("predict.py").returncode == 2
     make_image(True, 1).save(tmp_path / "x.png")
-    done = run("predict.py", tmp_path / "x.png", "--model", trained / "best.safetensors", "--csv", tmp_path)
+    done = run("predict.py", tmp_path / "x.png", "--model", decided, "--csv", tmp_path)
     assert done.returncode == 1 and "Is a directory" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_ctrl_c(trained, tmp_path):
+def test_ctrl_c(trained, decided, tmp_path):
     for i in range(1500):
         os.symlink(trained / "batch.png", tmp_path / f"{i:04}.png")
-    command = [sys.executable, "predict.py", str(tmp_path), "--model", str(trained / "best.safetensors")]
+    command = [sys.executable, "predict.py", str(tmp_path), "--model", str(decided)]
     program = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     program.stdout.readline()
     program.send_signal(signal.SIGINT)
