@@ -44,7 +44,7 @@ web-test: setup $(WEB)/dist/index.html
 	cd $(WEB) && npm test && npm run e2e
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

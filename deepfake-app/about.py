@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appconfig import ENVELOPE_BYTES, MEDIA_TYPES, Config
 from PIL import Image
 
+from appconfig import ENVELOPE_BYTES, MEDIA_TYPES, Config
 from detector import Detector, ModelError, Verdict
 from imaging.door import EXTENSIONS, MAX_ASPECT, MAX_BYTES, MAX_PIXELS, MIN_SIDE, Picture
 

@@ -15,15 +15,15 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
-from about import read_card
-from measures import Measures
 from PIL import Image
-from problems import ProblemError
 
+from about import read_card
 from detector import Detector, ModelError, Verdict, find_models, load
 from detector.checkpoint import kind_of_file, read_metadata
 from imaging import faces
 from imaging.door import Picture, open_image
+from measures import Measures
+from problems import ProblemError
 
 if TYPE_CHECKING:
     from evaluation.explain import Explanation

@@ -9,9 +9,6 @@ import socket
 import time
 from collections.abc import Callable
 
-from appconfig import Config
-from problems import INTERNAL, ProblemError, too_large
-from uploads import BODY_BYTES
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
@@ -26,7 +23,10 @@ from waitress.utilities import (
     ServerNotImplemented,
 )
 
+from appconfig import Config
 from imaging.door import MAX_BYTES
+from problems import INTERNAL, ProblemError, too_large
+from uploads import BODY_BYTES
 
 Refusal = tuple[int, list[tuple[str, str]], bytes]  # status, headers, body
 REASONS = {400: "Bad Request", 413: "Content Too Large", 431: "Request Header Fields Too Large",

@@ -27,11 +27,10 @@ if str(ROOT) not in sys.path:
 
 import listener  # noqa: E402
 from appconfig import Config  # noqa: E402
+from detector import ModelError  # noqa: E402
 from judging import Models, model_files  # noqa: E402
 from reloading import run_again_on_changes  # noqa: E402
 from webapp import App, create_app, refuse  # noqa: E402
-
-from detector import ModelError  # noqa: E402
 
 __all__ = ["create_app", "main"]
 

@@ -2,13 +2,13 @@
 
 import io
 
-from appconfig import ENVELOPE_BYTES, FORM_BYTES, FORM_PARTS
 from flask import Request
-from problems import ProblemError, too_large
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import MultiPartParser
 
+from appconfig import ENVELOPE_BYTES, FORM_BYTES, FORM_PARTS
 from imaging.door import MAX_BYTES
+from problems import ProblemError, too_large
 
 BODY_BYTES = MAX_BYTES + ENVELOPE_BYTES  # so that an image of MAX_BYTES fits, as it does on the command line
 _READ_BYTES = 16 * 2**10  # at once: werkzeug counts what it has read but not yet sorted against FORM_BYTES

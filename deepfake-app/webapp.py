@@ -12,18 +12,18 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
+from flask import Flask, Response, current_app, g, json, request, send_from_directory
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.routing import BaseConverter
+
 import about
 from appconfig import HERE, Config
-from flask import Flask, Response, current_app, g, json, request, send_from_directory
+from detector import Detector, ModelError
+from imaging.door import MAX_BYTES, ImageError
 from judging import Bench, ClientGoneError, Models
 from measures import Measures
 from problems import INTERNAL, MEDIA_TYPE, SECURITY_HEADERS, ProblemError, too_large
 from uploads import BODY_BYTES, MemoryRequest, read_upload
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
-from werkzeug.routing import BaseConverter
-
-from detector import Detector, ModelError
-from imaging.door import MAX_BYTES, ImageError
 
 NOT_BUILT = """<!doctype html>
 <html lang="en">

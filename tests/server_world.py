@@ -22,10 +22,9 @@ sys.path.insert(0, str(ROOT / "deepfake-app"))
 
 import listener  # noqa: E402
 from appconfig import Config  # noqa: E402
-from webapp import create_app, refuse  # noqa: E402
-
 from detector import Detector, Metadata  # noqa: E402
 from imaging.preprocess import Preprocess  # noqa: E402
+from webapp import create_app, refuse  # noqa: E402
 
 BOUNDARY = "----what-browsers-send"
 

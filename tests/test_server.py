@@ -17,16 +17,15 @@ from server_world import BOUNDARY, Network, detector_of, form, part, photo
 from test_arrows import called, imported
 
 import predict
+from appconfig import Config
 from detector import Detector, Metadata, ModelError
 from detector.calibration import Calibration
 from imaging.door import MAX_BYTES
 from imaging.preprocess import Preprocess
-
-from appconfig import Config  # isort: skip  (found through server_world)
-from judging import Batching, Bench, ClientGoneError, Models, model_files  # isort: skip
-from measures import Measures  # isort: skip
-from problems import PROBLEMS, SECURITY_HEADERS  # isort: skip
-from webapp import create_app, trusted  # isort: skip
+from judging import Batching, Bench, ClientGoneError, Models, model_files
+from measures import Measures
+from problems import PROBLEMS, SECURITY_HEADERS
+from webapp import create_app, trusted
 
 SECRET = "my-secret-name.jpg"
 

@@ -14,8 +14,8 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from server_world import Network, detector_of, photo
 
-from appconfig import Config  # isort: skip  (found through server_world)
-from webapp import create_app  # isort: skip
+from appconfig import Config
+from webapp import create_app
 
 # Random bytes are no image, so without these the answer to one would never be looked at.
 GOOD = [photo(seed, 64, kind) for seed, kind in enumerate(("PNG", "JPEG", "WEBP"))]

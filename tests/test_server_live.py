@@ -40,9 +40,8 @@ from server_world import (
 
 import predict
 from detector import ModelError
-
-from judging import Models, model_files  # isort: skip  (found through server_world)
-from problems import PROBLEMS  # isort: skip
+from judging import Models, model_files
+from problems import PROBLEMS
 
 SHORT = {"header_seconds": 1.0, "body_seconds": 1.0}
 HEAD = "POST /api/predict HTTP/1.1\r\nHost: localhost\r\n"
