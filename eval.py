@@ -240,7 +240,7 @@ def evaluate_and_visualize(
     index, calibration = images.index, detector.metadata.calibration
     folder.mkdir(parents=True, exist_ok=True)
     scores = {change: calibration.scores(of_change) for change, of_change in logits.items()}
-    stressed = stress.from_scores(index.labels, scores, calibration.threshold) if images.robustness else None
+    stressed = stress.from_logits(index.labels, logits, calibration) if images.robustness else None
     facts = {
         "version": record.VERSION,
         "model": record.of_model(name, detector),

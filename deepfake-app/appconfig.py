@@ -25,7 +25,7 @@ def log_to_stderr(line: dict) -> None:
 class Config:
     """Settings of one server. Those below `log` are for the listener, and are changed by tests only."""
 
-    threads: int = 8  # that answer; two of them are kept free of uploads
+    threads: int = 16  # that answer; two of them are kept free of uploads
     rate: int = 0  # judgements a minute for one address; 0: no limit
     trusted_hosts: tuple[str, ...] = ()  # names it is reached by, besides localhost and plain IP addresses
     cors_origins: tuple[str, ...] = ()  # other origins whose pages may call the API

@@ -45,16 +45,22 @@ def numbers(labels: np.ndarray, logits: np.ndarray, calibration: Calibration) ->
 
 
 def fit_scale(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
-    """(temperature, offset) of least log loss (Guo et al. 2017; Platt 1999), by L-BFGS-B within those limits."""
+    """(temperature, offset) by which scores fit these images best, within TEMPERATURES and OFFSETS; by L-BFGS-B.
+
+    It is Platt scaling of the margin (Platt 1999), with his targets: of n Fake images each counts as Fake to the part
+    (n + 1) / (n + 2), and Real ones likewise. So images that a network separates perfectly do not make it certain.
+    """
     margin = logits[:, FAKE].astype(np.float64) - logits[:, REAL]
-    sign = np.where(np.asarray(labels) == FAKE, 1.0, -1.0)
+    fake = np.asarray(labels) == FAKE
+    target = np.where(fake, (fake.sum() + 1) / (fake.sum() + 2), 1 / ((~fake).sum() + 2))
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         log_temperature, offset = parameters
         scaled = margin * np.exp(-log_temperature)
-        right = sign * (scaled + offset)
-        slope = -sign * np.exp(-np.logaddexp(0, right))  # of the loss in the margin: the error of the probability
-        return np.logaddexp(0, -right).mean(), np.array([(-slope * scaled).mean(), slope.mean()])
+        score = np.exp(-np.logaddexp(0, -scaled - offset))
+        slope = score - target  # of the loss in the scaled margin
+        value = np.logaddexp(0, scaled + offset) - target * (scaled + offset)
+        return value.mean(), np.array([(-slope * scaled).mean(), slope.mean()])
 
     bounds = [np.log(TEMPERATURES), OFFSETS]
     found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-8})

@@ -7,7 +7,9 @@
 Robustness: AUC and the recall of each class at each strength of every row of CORRUPTIONS. Re-encode test: the same with
 only Real, only Fake, or both saved again. Two things are told apart there. A detector *reads the codec* when it takes
 the traces of saving for those of faking: Real images that are saved again become Fake, or Fake ones become Real though
-hardly a pixel has changed (JPEG at quality 95, PNG). It is *fragile* when its recall of Fake falls in JPEG at quality
+hardly a pixel has changed (JPEG at quality 95, PNG). Saving again also harms pictures, and a detector may take any harm
+for a trace of faking; then Fake images move as far as Real ones do, and that is not reading the codec: Real must move
+farther. It is *fragile* when its recall of Fake falls in JPEG at quality
 75 and below, or in WebP at 75, which costs about as much of a picture: there the traces that it looks for may be gone.
 
 A recall is the share of a class on the right side of the detector's stored threshold. Unsure is not left out: there,
@@ -27,6 +29,7 @@ from sklearn.metrics import roc_auc_score
 
 from dataset import Index
 from detector import Detector, ModelError
+from detector.calibration import Calibration
 from detector.checkpoint import write_atomically
 from evaluation import plots
 from evaluation.metrics import Z95, auc_interval, proportion_interval
@@ -47,6 +50,11 @@ REENCODING = "reencode"  # what `only` calls the test
 PARTS = (*CORRUPTIONS, REENCODING)
 
 FALL = 0.05  # of a recall: what is found has fallen by more, and its interval lies above
+# How much farther Real moves towards Fake than Fake does when saved the same way, in deviations of the margin within a
+# class; lower limits of 95 % intervals. Measured (docs/experiments.md): at most 0.1 for honest detectors, 1.5 and more
+# for such as were trained on fakes with a codec of their own. Beyond FAR any sure fall of the recall is enough, for
+# how many images cross a threshold depends on where it stands, too.
+APART, FAR = 0.25, 1.0
 # What is found -> class -> the settings that tell, when this class alone is saved again.
 READS_CODEC, IS_FRAGILE = "Reads the codec", "Fragile"
 TELLING = {
@@ -61,7 +69,7 @@ _QUALITY = (
 ROBUSTNESS_COLUMNS = ("corruption", "strength", "unit", *_QUALITY)
 REENCODE_COLUMNS = (
     "saved_again", "as", *_QUALITY, "drop_real", "drop_real_low", "drop_real_high",
-    "drop_fake", "drop_fake_low", "drop_fake_high",
+    "drop_fake", "drop_fake_low", "drop_fake_high", "moves_real", "moves_fake", "apart_low",
 )  # fmt: skip
 
 
@@ -98,9 +106,7 @@ def assess(
         if isinstance(logits, ModelError):
             answers[name] = logits
             continue
-        calibration = detectors[name].metadata.calibration
-        scores = {key: calibration.scores(of_change) for key, of_change in logits.items()}
-        answers[name] = from_scores(index.labels, scores, calibration.threshold, only=only)
+        answers[name] = from_logits(index.labels, logits, detectors[name].metadata.calibration, only=only)
     return answers
 
 
@@ -112,10 +118,11 @@ def changes_for(only: Iterable[str] = PARTS) -> dict[Key, partial | None]:
     return {UNTOUCHED: None} | make
 
 
-def from_scores(
-    labels: np.ndarray, scores: dict[Key, np.ndarray], threshold: float, *, only: Iterable[str] = PARTS
+def from_logits(
+    labels: np.ndarray, logits: dict[Key, np.ndarray], calibration: Calibration, *, only: Iterable[str] = PARTS
 ) -> Stress:
-    """Stress from labels, (n,) 0 or 1, and the (n,) scores after each change of `changes_for`."""
+    """Stress from labels, (n,) 0 or 1, and the (n, 2) logits after each change of `changes_for`."""
+    scores, threshold = {key: calibration.scores(part) for key, part in logits.items()}, calibration.threshold
     before = quality(labels, scores[UNTOUCHED], threshold)
     names = [name for name in only if name in CORRUPTIONS]
     robustness = [{"corruption": UNTOUCHED[0]} | before] + [
@@ -126,7 +133,8 @@ def from_scores(
     ]
     if REENCODING not in only:
         return Stress(threshold, robustness, [], [], None, None)
-    reencode = reencode_rows(labels, scores, threshold)
+    margins = {key: part[:, FAKE].astype(np.float64) - part[:, REAL] for key, part in logits.items()}
+    reencode = reencode_rows(labels, scores, margins, threshold)
     findings, reads_codec, fragile = judge(reencode)
     return Stress(threshold, robustness if names else [], reencode, findings, reads_codec, fragile)
 
@@ -144,10 +152,13 @@ def quality(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[st
     return row
 
 
-def reencode_rows(labels: np.ndarray, scores: dict[Key, np.ndarray], threshold: float) -> list[dict]:
+def reencode_rows(
+    labels: np.ndarray, scores: dict[Key, np.ndarray], margins: dict[Key, np.ndarray], threshold: float
+) -> list[dict]:
     """REENCODE_COLUMNS, first untouched, then with one class and with both saved again in each way.
 
-    A drop is that of a recall against the untouched images, for a class that was saved again.
+    A drop is that of a recall against the untouched images, for a class that was saved again; moves are those of
+    `movement`, where Real is saved.
     """
     before = scores[UNTOUCHED]
     rows = [{"saved_again": "none", "as": "untouched"} | quality(labels, before, threshold)]
@@ -160,8 +171,28 @@ def reencode_rows(labels: np.ndarray, scores: dict[Key, np.ndarray], threshold: 
                 name = f"drop_{CLASSES[label].lower()}"
                 row[name] = float(right[0].mean() - right[1].mean())
                 row[f"{name}_low"], row[f"{name}_high"] = drop_interval(*right)
+            if which == CLASSES[REAL]:
+                row |= movement(labels, margins[UNTOUCHED], margins[key])
             rows.append(row)
     return rows
+
+
+def movement(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+    """How far each class's margins, (n,), move towards Fake when it is saved again, in deviations within a class.
+
+    apart_low: the lower 95 % limit of how far Real moves beyond what Fake does, or moves at all, whichever is less.
+    Nothing where one class has fewer than two images, or no margin differs from another.
+    """
+    real, fake = (labels == REAL), (labels == FAKE)
+    if min(real.sum(), fake.sum()) < 2:
+        return {}
+    deviation = math.sqrt((before[real].var(ddof=1) + before[fake].var(ddof=1)) / 2)
+    if deviation == 0:
+        return {}
+    moved = [(after[part] - before[part]) / deviation for part in (real, fake)]
+    means, errors = [part.mean() for part in moved], [part.var(ddof=1) / len(part) for part in moved]
+    lows = means[REAL] - Z95 * math.sqrt(errors[REAL]), means[REAL] - means[FAKE] - Z95 * math.sqrt(sum(errors))
+    return {"moves_real": float(means[REAL]), "moves_fake": float(means[FAKE]), "apart_low": float(min(lows))}
 
 
 def drop_interval(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
@@ -183,13 +214,13 @@ def judge(rows: list[dict]) -> tuple[list[str], bool | None, bool | None]:
     there, sentences, found = {fall.label for fall in falls}, [], {}
     for what, telling in TELLING.items():
         told = [fall for fall in falls if fall.setting in telling.get(fall.label, ())]
-        sure = [fall for fall in told if fall.is_sure]
+        sure = [fall for fall in told if fall.tells(what)]
         found[what] = True if sure else False if there >= set(telling) else None
         sentences += [
             f"{what}: {_found(sure, label)}" for label in CLASSES if any(fall.label == label for fall in sure)
         ]
         if found[what] is False:
-            sentences.append(f"{what}: not found. {_not_found(told)}")
+            sentences.append(f"{what}: not found. {_not_found(told)}{_alike(told) if what == READS_CODEC else ''}")
     sentences += [
         f"There are no {label} images: what saving them again does to this detector is not known."
         for label in CLASSES
@@ -208,6 +239,8 @@ class Fall(NamedTuple):
     after: float
     low: float  # of the fall, 95 % interval
     high: float
+    moves: tuple[float, float] | None  # of Real and of Fake, see movement
+    apart: float | None  # its apart_low
 
     @classmethod
     def of(cls, row: dict) -> "Fall":
@@ -215,7 +248,9 @@ class Fall(NamedTuple):
         after, drop, low, high = (
             row[key.format(name)] for key in ("recall_{}", "drop_{}", "drop_{}_low", "drop_{}_high")
         )
-        return cls(row["saved_again"], row["as"], row[f"n_{name}"], after + drop, after, low, high)
+        moves = (row["moves_real"], row["moves_fake"]) if "moves_real" in row else None
+        place = row["saved_again"], row["as"], row[f"n_{name}"]
+        return cls(*place, after + drop, after, low, high, moves, row.get("apart_low"))
 
     @property
     def drop(self) -> float:
@@ -225,6 +260,12 @@ class Fall(NamedTuple):
     def is_sure(self) -> bool:
         return self.drop > FALL and self.low > FALL
 
+    def tells(self, what: str) -> bool:
+        """Whether it shows `what`. Harm that moves Fake images as far as Real ones shows no codec that is read."""
+        if what == READS_CODEC and self.apart is not None:
+            return (self.is_sure and self.apart > APART) or (self.low > 0 and self.apart > FAR)
+        return self.is_sure
+
     def __str__(self) -> str:
         return f"{points(self.drop)} points (95 % interval {points(self.low)} to {points(self.high)}, n = {self.n})"
 
@@ -233,10 +274,25 @@ def _found(falls: list[Fall], label: str) -> str:
     falls = sorted((fall for fall in falls if fall.label == label), key=lambda fall: -fall.drop)
     worst, others = falls[0], [fall.setting for fall in falls[1:]]
     rest = f"; also as {' and '.join(others)}" if others else ""
+    moves = "" if worst.moves is None else f" {_moves(worst)}, in deviations within a class."
     return (
         f"when only {label} images are saved again, as {worst.setting}, their recall falls from {points(worst.before)}"
-        f" % to {points(worst.after)} %, by {worst}{rest}."
+        f" % to {points(worst.after)} %, by {worst}{rest}.{moves}"
     )
+
+
+def _moves(fall: Fall) -> str:
+    real, fake = fall.moves
+    return f"Real images move {real:+.2f} towards Fake, and Fake ones, saved so, {fake:+.2f}"
+
+
+def _alike(falls: list[Fall]) -> str:
+    """Of a recall that falls, and yet shows no codec: why not."""
+    falls = [fall for fall in falls if fall.is_sure and not fall.tells(READS_CODEC)]
+    if not falls:
+        return ""
+    moves = _moves(max(falls, key=lambda fall: fall.drop))
+    return f" {moves}, in deviations within a class: it is the harm, not the codec."
 
 
 def _not_found(falls: list[Fall]) -> str:

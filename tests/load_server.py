@@ -22,9 +22,10 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
-from server_world import form, part, resident, running  # noqa: E402
+from server_world import resident, running  # noqa: E402
 
 from imaging.door import list_images  # noqa: E402
+from tools.benchmark.serve import ask, form, percentile  # noqa: E402
 
 TOLERANCE = 1e-4
 GROWTH = 1.05
@@ -62,7 +63,7 @@ class Load:
 
     def __init__(self, server, images: list[tuple[bytes, float]], requests: int):
         self.server, self.total = server, requests
-        self.bodies = [(*form(part(data)), score) for data, score in images]
+        self.bodies = [(*form(data), score) for data, score in images]
         self.numbers, self.lock = itertools.count(), threading.Lock()
         self.seconds, self.differences, self.lost, self.busy = [], [], [], 0
         self.memory: list[tuple[int, int]] = []  # (requests answered, bytes)
@@ -73,26 +74,18 @@ class Load:
             body, headers, score = self.bodies[number % len(self.bodies)]
             try:
                 self.send(connection, body, headers, score)
-            except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+            except (OSError, http.client.HTTPException, RuntimeError, ValueError, KeyError) as error:
                 self.lost.append(f"{type(error).__name__}: {error}")
                 connection.close()
         connection.close()
 
     def send(self, connection: http.client.HTTPConnection, body: bytes, headers: dict, score: float) -> None:
         began = time.perf_counter()
-        while True:
-            connection.request("POST", "/api/predict", body, headers)
-            answer = connection.getresponse()
-            content = answer.read()
-            if answer.status != 503:
-                break
-            self.busy += 1
-            time.sleep(float(answer.headers["Retry-After"]) / 10)
-        if answer.status != 200:
-            raise ValueError(f"status {answer.status}")
+        answer, busy = ask(connection, body, headers, hurry=10)
         with self.lock:
+            self.busy += busy
             self.seconds.append(time.perf_counter() - began)
-            self.differences.append(abs(json.loads(content)["score"] - score))
+            self.differences.append(abs(answer["score"] - score))
             if len(self.seconds) % SAMPLE == 0:
                 self.memory.append((len(self.seconds), resident(self.server.pid)))
 
@@ -100,18 +93,15 @@ class Load:
         part_size = min(1000, self.total // 4)
         first = [size for at, size in self.memory if at <= part_size]
         last = [size for at, size in self.memory if at > self.total - part_size]
-        ranked = sorted(self.seconds)
         return {
             "requests": self.total,
-            "answered": len(ranked),
+            "answered": len(self.seconds),
             "lost": len(self.lost),
             "reasons": sorted(set(self.lost))[:5],
             "busy_and_sent_again": self.busy,
             "worst_difference": max(self.differences, default=None),
-            "requests_per_second": round(len(ranked) / wall, 1),
-            "p50_ms": round(1000 * ranked[len(ranked) // 2], 1),
-            "p95_ms": round(1000 * ranked[int(len(ranked) * 0.95)], 1),
-            "p99_ms": round(1000 * ranked[int(len(ranked) * 0.99)], 1),
+            "requests_per_second": round(len(self.seconds) / wall, 1),
+            **{f"p{percent}_ms": round(1000 * percentile(self.seconds, percent), 1) for percent in (50, 95, 99)},
             "memory_mb_first": round(statistics.median(first) / 1e6, 1),
             "memory_mb_last": round(statistics.median(last) / 1e6, 1),
         }

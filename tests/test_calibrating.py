@@ -22,8 +22,12 @@ def test_temperature_and_offset_have_the_least_log_loss(strength, lean):
     labels, logits = case(strength=strength, lean=lean)
     temperature, offset = calibrating.fit_scale(labels, logits)
 
+    fakes, reals = labels.sum(), (1 - labels).sum()
+    targets = np.where(labels == 1, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
+
     def loss(t, b):
-        return metrics.log_loss(labels, Calibration(t, offset=b).scores(logits))
+        scores = Calibration(t, offset=b).scores(logits)
+        return -(targets * np.log(scores) + (1 - targets) * np.log(1 - scores)).mean()
 
     for factor in (0.97, 1.03):
         assert loss(temperature * factor, offset) > loss(temperature, offset)
@@ -31,7 +35,7 @@ def test_temperature_and_offset_have_the_least_log_loss(strength, lean):
         assert loss(temperature, offset + step) > loss(temperature, offset)
     log, shift = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
     optimiser = torch.optim.LBFGS([log, shift], line_search_fn="strong_wolfe")
-    target, given = torch.tensor(labels), torch.tensor(logits, dtype=torch.float64)
+    target, given = torch.tensor(np.stack([1 - targets, targets], 1)), torch.tensor(logits, dtype=torch.float64)
 
     def closure():
         optimiser.zero_grad()
@@ -44,6 +48,18 @@ def test_temperature_and_offset_have_the_least_log_loss(strength, lean):
         optimiser.step(closure)
     assert temperature == pytest.approx(log.exp().item(), rel=1e-3)
     assert offset == pytest.approx(shift.item(), abs=2e-3)
+
+
+@pytest.mark.parametrize("scale", [0.3, 3000.0])
+def test_a_perfect_separation_is_not_certainty(scale):
+    labels = np.repeat([0, 1], 100)
+    margin = scale * (labels * 2 - 1 + np.linspace(-0.5, 0.5, 200))
+    scores = calibrating.fit(labels, np.stack([0 * margin, margin], 1), fitted_on="x")
+    found = scores.scores(np.stack([0 * margin, margin], 1))
+    if scale < 1000:  # beyond, TEMPERATURES ends
+        assert found[labels == 1].mean() == pytest.approx(101 / 102, abs=5e-3)
+        assert found[labels == 0].mean() == pytest.approx(1 / 102, abs=5e-3)
+    assert scores.threshold == pytest.approx(0.5, abs=0.4)
 
 
 @pytest.mark.parametrize("lean", [0, 3, -3])

@@ -26,7 +26,7 @@ def difference(a: Image.Image, b: Image.Image) -> float:
 def test_a_new_rgb_image_the_same_each_time(name, size):
     image = RANDOM.resize(size)
     before = image.tobytes()
-    corrupt, strengths = CORRUPTIONS[name]
+    corrupt, strengths, _ = CORRUPTIONS[name]
     for strength in strengths:
         done = corrupt(image, strength)
         assert done.mode == "RGB" and min(done.size) >= 1
@@ -36,9 +36,11 @@ def test_a_new_rgb_image_the_same_each_time(name, size):
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_strengths_go_from_mild_to_severe(name):
-    corrupt, strengths = CORRUPTIONS[name]
+    corrupt, strengths, _ = CORRUPTIONS[name]
     done = [corrupt(ASTRONAUT, strength) for strength in strengths]
-    if name in ("downscale", "upscale", "crop"):
+    if name == "challenge":  # turns, shrinks and crops at once; all that it draws reaches farther with the strength
+        amounts = [abs(image.width - 256) for image in done]
+    elif name in ("downscale", "upscale", "crop"):
         assert [image.width for image in done] == [round(256 * factor) for factor in strengths]
         amounts = [abs(np.log(factor)) for factor in strengths]
     else:
@@ -128,3 +130,52 @@ def test_affine_invents_no_border(change, size):
 
 def test_centre_keeps_the_middle():
     assert np.array_equal(corruptions.centre(RANDOM, 0.5), np.asarray(RANDOM)[10:30, 15:45])
+
+
+def test_png_changes_no_pixel():
+    again = corruptions.png(RANDOM)
+    assert again is not RANDOM and again.mode == "RGB" and again.tobytes() == RANDOM.tobytes()
+
+
+def test_webp_shrinks_what_the_format_cannot_hold():
+    assert corruptions.webp(Image.new("RGB", (16_384, 4)), 75).size == (16_383, 4)
+
+
+def test_noise_of_stress_differs_between_pictures_and_grows_with_its_strength():
+    plain = [Image.new("RGB", (50, 50), (level,) * 3) for level in (100, 101)]
+    added = [np.asarray(corruptions.corrupt(image, "noise", 10), int) - np.asarray(image) for image in plain]
+    weak = np.asarray(corruptions.corrupt(plain[0], "noise", 2), int) - 100
+    assert added[0].std() == pytest.approx(10, rel=0.05) and weak.std() == pytest.approx(2, rel=0.05)
+    assert abs(np.corrcoef(added[0].ravel(), added[1].ravel())[0, 1]) < 0.05
+    assert np.corrcoef(added[0].ravel(), weak.ravel())[0, 1] > 0.95
+
+
+def test_challenge_draws_all_of_its_parts(monkeypatch):
+    """What each part is asked to do, over many pictures: within the ranges, all over them, and less when milder."""
+    asked = {name: [] for name in ("degrees", "sigma", "factor", "share", "quality", "mirror")}
+
+    def spy(name):
+        return lambda image, *args, **options: asked[name].append(*args, *options.values()) or image
+
+    for function, name in (
+        ("affine", "degrees"), ("blur", "sigma"), ("rescale", "factor"), ("centre", "share"), ("jpeg", "quality"),
+    ):  # fmt: skip
+        monkeypatch.setattr(corruptions, function, spy(name))
+    monkeypatch.setattr(corruptions.ImageOps, "mirror", lambda image: asked["mirror"].append(1) or image)
+    pictures = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (8, 8, 3), np.uint8)) for n in range(300)]
+    for picture in pictures:
+        corruptions.challenge(picture, 1.0)
+    ends = {"degrees": (-30, 30), "sigma": (0, 2), "factor": (0.5, 1.5), "share": (0.7, 1), "quality": (30, 90)}
+    for name, (low, high) in ends.items():
+        assert (
+            low <= min(asked[name]) < low + 0.05 * (high - low)
+            and high - 0.05 * (high - low) < max(asked[name]) <= high
+        )
+    assert 110 < len(asked["mirror"]) < 190
+    full = {name: np.array(asked.pop(name)) for name in ends}
+    asked |= {name: [] for name in ends}
+    for picture in pictures:
+        corruptions.challenge(picture, 0.5)
+    for name, rest in (("degrees", 0), ("sigma", 0), ("factor", 1), ("share", 1), ("quality", 90)):
+        halved = rest + (full[name] - rest) / 2
+        assert np.abs(np.array(asked[name]) - halved).max() <= (0.51 if name == "quality" else 1e-9)

@@ -1,0 +1,195 @@
+"""How detectors hold up when the world changes the pictures: curves over strength, and each class saved again.
+
+    python -m tools.robustness results/run/best.safetensors --data data/Test --out results/robustness
+    python -m tools.robustness a.onnx b.safetensors --data data --out results/robustness --workers 2
+    python -m tools.robustness best.onnx --data data/Test --out quick --only jpeg blur reencode
+
+--data is a folder with Real/ and Fake/, or one with Test/, which is then taken. Each model gets a folder in --out with
+robustness.csv, reencode.csv, robustness.png and stress.json; of several models, robustness.png in --out compares them.
+stdout carries the tables and the findings. Recalls are at each model's stored threshold; Unsure counts by it as well.
+
+Exit status: 0 every model was assessed; 1 at least one failed, or the output folder did; 2 usage, or no usable data
+folder; 3 no model can be used; 130 Ctrl-C.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import dataset
+from detector import Detector, ModelError, load
+from evaluation import report, stress
+from imaging.corruptions import CORRUPTIONS
+from names import ARCHITECTURES
+
+CURVES = {
+    "model": "model", "corruption": "corruption", "strengths": "strengths", "auc": "AUC",
+    "recall_real": "recall of Real", "recall_fake": "recall of Fake",
+}  # fmt: skip
+REENCODED = {
+    "model": "model", "saved_again": "saved again", "as": "as", "auc": "AUC", "recall_real": "recall of Real",
+    "fall_real": "falls by (95 % interval)", "recall_fake": "recall of Fake", "fall_fake": "falls by (95 % interval)",
+}  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a model's name may be no text
+    try:
+        return assess_all(args)
+    except dataset.DatasetError as error:
+        return fail(2, str(error))
+    except ModelError as error:
+        return fail(3, str(error))
+    except FileExistsError as error:
+        return fail(1, f"{error.filename} is not empty; choose another --out, or add --overwrite")
+    except OSError as error:
+        return fail(1, f"{error.filename or args.out}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        return fail(130, "interrupted; nothing was written")
+
+
+def assess_all(args: argparse.Namespace) -> int:
+    """Load the models, judge all changes of each image once for all of them, write and print what was found."""
+    prepare_folder(args.out, overwrite=args.overwrite)
+    detectors, status = {}, 0
+    for name, path in model_names(args.models).items():
+        try:
+            detectors[name] = load(path, arch=args.arch, device=args.device)
+        except ModelError as error:
+            status = fail(1, f"{path}: {error}")
+    if not detectors:
+        raise ModelError("no model can be used")
+    index = choose_images(args.data, detectors)
+    stresses: dict[str, stress.Stress] = {}
+    for name, answer in stress.assess(detectors, index, workers=args.workers, only=args.only).items():
+        if isinstance(answer, ModelError):
+            status = fail(1, f"{name}: {answer}")
+            continue
+        stresses[name] = answer
+        stress.write(answer, args.out / name, title_of(name, index))
+    if not stresses:
+        raise ModelError("no model could be assessed")
+    if len(stresses) > 1:
+        stress.draw(stresses, args.out / "robustness.png", title_of(f"{len(stresses)} models", index))
+    print_tables(stresses)
+    say(f"written to {args.out}")
+    return status
+
+
+def model_names(paths: list[Path]) -> dict[str, Path]:
+    """A name for each model file: its own, behind as many of its folders, and with its suffix, as are needed."""
+    paths = list(dict.fromkeys(path.resolve() for path in paths))
+    candidates = (
+        ["/".join((path if suffix else path.with_suffix("")).parts[1:][-depth:]) for path in paths]
+        for suffix in (False, True)
+        for depth in range(1, max(len(path.parts) for path in paths))
+    )
+    return dict(zip(next(names for names in candidates if len(set(names)) == len(paths)), paths, strict=True))
+
+
+def choose_images(data: Path, detectors: dict[str, Detector]) -> dataset.Index:
+    """The images to judge. Raises DatasetError for those that a detector was trained or chosen on."""
+    folders = dataset.split_folders(data)
+    if folders and "Test" not in folders:
+        raise dataset.DatasetError(f"no Test/ in {data}; give the folder to judge, {next(iter(folders.values()))} say")
+    index = dataset.index_folder(folders.get("Test", data))
+    for name, detector in detectors.items():
+        facts = detector.metadata.training.get("data")
+        if isinstance(facts, dict) and facts.get("flat_digest") == index.digest:
+            raise dataset.DatasetError(
+                f"{data} was split for training {name}; eval.py --robustness judges the tenth of it left for Test"
+            )
+    if any(detector.metadata.preprocess.frame == "face" for detector in detectors.values()):
+        index = dataset.with_faces(index)
+    say(index.summary())
+    if index.left_out:
+        say(dataset.list_left_out(index.left_out))
+    return index
+
+
+def print_tables(stresses: dict[str, stress.Stress]) -> None:
+    """Curves with a line for each corruption, the re-encode test, and the findings."""
+    curves = [{"model": name} | row for name, one in stresses.items() for row in curve_rows(one.robustness)]
+    reencoded = [{"model": name} | falls(row) for name, one in stresses.items() for row in one.reencode]
+    for rows, columns in ((curves, CURVES), (reencoded, REENCODED)):
+        if rows:
+            print(report.to_text(rows, columns), end="\n\n")
+    for name, one in stresses.items():
+        for sentence in one.findings:
+            print(f"{name}: {sentence}")
+
+
+def curve_rows(rows: list[dict]) -> list[dict]:
+    """One row a corruption, with what it does at all its strengths."""
+    return [
+        {"corruption": name, "strengths": " ".join(f"{row['strength']:g}" for row in of_name if "strength" in row)}
+        | {key: " ".join(figure(row[key]) for row in of_name) for key in ("auc", "recall_real", "recall_fake")}
+        for name in dict.fromkeys(row["corruption"] for row in rows)
+        for of_name in [[row for row in rows if row["corruption"] == name]]
+    ]
+
+
+def falls(row: dict) -> dict:
+    """The row with each drop and its interval as a text."""
+    return row | {
+        f"fall_{name}": " to ".join(stress.points(row[f"drop_{name}_{end}"]) for end in ("low", "high")).join(
+            (f"{stress.points(row[f'drop_{name}'])} (", ")")
+        )
+        for name in ("real", "fake")
+        if row.get(f"drop_{name}") is not None
+    }
+
+
+def figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def title_of(name: str, index: dataset.Index) -> str:
+    return f"{name} on {'/'.join(index.root.resolve().parts[-2:])} (n = {len(index.samples)})"
+
+
+def prepare_folder(out: Path, *, overwrite: bool) -> None:
+    """Make the output folder, so that one that fails does so before the work."""
+    if not overwrite and out.is_dir() and any(out.iterdir()):
+        raise FileExistsError(17, "not empty", str(out))
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.robustness", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("models", nargs="+", metavar="MODEL", type=Path, help="model files")
+    add("--data", required=True, type=Path, help="folder with Real/ and Fake/, or with Test/")
+    add("--out", required=True, type=Path, help="output folder")
+    add("--overwrite", action="store_true", help="write into an --out that is not empty")
+    add(
+        "--only", nargs="+", choices=stress.PARTS, default=stress.PARTS, metavar="PART",
+        help=f"leave out the rest of: {', '.join(CORRUPTIONS)}, and {stress.REENCODING} for the re-encode test",
+    )  # fmt: skip
+    add("--arch", type=str.lower, choices=ARCHITECTURES, help="what plain weights must be")
+    add("--workers", type=workers, default=0, help="decoding processes (default: 0)")
+    add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
+    return parser.parse_args(argv)
+
+
+def workers(text: str) -> int:
+    if not 0 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 256, not {text}")
+    return int(text)
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def fail(status: int, message: str) -> int:
+    say(f"robustness: error: {message}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
