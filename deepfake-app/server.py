@@ -128,7 +128,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--model", required=True, help="model file, or a folder of them: the first by name is the default")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)")
     add("--port", type=port, default=5000, help="default: %(default)s; 0: any that is free")
-    add("--threads", type=threads, default=Config.threads, help="that answer; two stay free of uploads (default: %(default)s)")
+    add("--threads", type=threads, default=Config.threads, help="two stay free of uploads (default: %(default)s)")
     add("--trusted-host", action="append", default=[], metavar="NAME", help="a host name that it is reached by")
     add("--cors-origin", action="append", default=[], metavar="ORIGIN", help="https://other.example may call the API")
     add("--rate-limit", type=rate, default=0, metavar="N", help="images a minute from one address (default: no limit)")
