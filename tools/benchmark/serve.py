@@ -25,7 +25,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tools.benchmark.measure import CORES, ROOT
+from tools.benchmark.measure import CORES, ROOT, peak_mb
 from tools.benchmark.predict import make_images, make_models
 
 CLIENTS = (1, 8, 32)
@@ -140,9 +140,7 @@ class Server:
         return figures
 
     def peak_mb(self) -> float:
-        """Its largest resident memory so far, by the system's account."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+        return peak_mb(self.process.pid)
 
 
 def load(port: int, clients: int, uploads: list, seconds: float) -> dict:
