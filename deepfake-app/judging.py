@@ -7,6 +7,7 @@ all of them. PyTorch on a CPU judges one at a time. PyTorch on a GPU judges what
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from importlib.util import find_spec
@@ -130,15 +131,14 @@ class Bench:
         self.at_once = cores or len(os.sched_getaffinity(0))
         self.measures = measures
         self.hands = threading.BoundedSemaphore(uploads)
-        self.decoders, self.cores, self.single = (threading.BoundedSemaphore(n) for n in (DECODERS, self.at_once, 1))
-        self.many = threading.BoundedSemaphore(BATCH)
+        self.decoders, self.cores, self.single, self.many = map(Line, (DECODERS, self.at_once, 1, BATCH))
 
     def prepare(self, detector: Detector) -> None:
         """On a GPU, images that wait are judged together."""
         if on_gpu(detector) and not isinstance(detector.backend, Batching):
             detector.backend = Batching(detector.backend, self.measures.batches.observe)
 
-    def turns(self, detector: Detector) -> threading.BoundedSemaphore:
+    def turns(self, detector: Detector) -> "Line":
         if isinstance(detector.backend, Batching):
             return self.many
         return self.cores if detector.concurrent else self.single
@@ -174,21 +174,50 @@ class Bench:
     def explain(self, detector: Detector, picture: Picture, verdict: Verdict) -> "Explanation | None":
         from evaluation.explain import explain  # here: most requests ask for no heat map
 
-        with self.single if isinstance(detector.backend, Batching) else nullcontext():
+        with self.turn(self.single, lambda: False) if isinstance(detector.backend, Batching) else nullcontext():
             return explain(detector, picture, verdict)
 
     @contextmanager
-    def turn(self, semaphore: threading.BoundedSemaphore, gone: Callable[[], bool]) -> Iterator[None]:
+    def turn(self, line: "Line", gone: Callable[[], bool]) -> Iterator[None]:
         with self.measures.waiting.track_inprogress():
-            while not semaphore.acquire(timeout=PATIENCE):
-                if gone():
-                    raise ClientGoneError
+            line.enter(gone)
         try:
             if gone():
                 raise ClientGoneError
             yield
         finally:
-            semaphore.release()
+            line.leave()
+
+
+class Line:
+    """So many at once, and the others in the order in which they came: a semaphore lets a newcomer pass them."""
+
+    def __init__(self, places: int):
+        self.free, self.waiting, self.lock = places, deque(), threading.Lock()
+
+    def enter(self, gone: Callable[[], bool]) -> None:
+        """Wait for a place. Raises ClientGoneError, without one, once `gone()`."""
+        with self.lock:
+            if self.free:
+                self.free -= 1
+                return
+            mine = threading.Event()
+            self.waiting.append(mine)
+        while not mine.wait(PATIENCE):
+            if gone():
+                with self.lock:
+                    if mine.is_set():
+                        return  # the place came just now; who asked will see that nobody is there, and leave it
+                    self.waiting.remove(mine)
+                raise ClientGoneError
+
+    def leave(self) -> None:
+        """Give the place to the first who waits."""
+        with self.lock:
+            if self.waiting:
+                self.waiting.popleft().set()
+            else:
+                self.free += 1
 
 
 def on_gpu(detector: Detector) -> bool:

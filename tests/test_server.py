@@ -22,7 +22,7 @@ from detector import Detector, Metadata, ModelError
 from detector.calibration import Calibration
 from imaging.door import MAX_BYTES
 from imaging.preprocess import Preprocess
-from judging import Batching, Bench, ClientGoneError, Models, model_files
+from judging import Batching, Bench, ClientGoneError, Line, Models, model_files
 from measures import Measures
 from problems import PROBLEMS, SECURITY_HEADERS
 from webapp import create_app, trusted
@@ -638,3 +638,32 @@ def test_the_app_keeps_the_order_of_rooms(path):
     assert not imported(path) & {"train", "eval", "predict", "tools", "training", "dataset", "model"}
     assert not called(path) & {"Image.open", "torch.load"}
     assert path.stem not in sys.stdlib_module_names and not (ROOT / path.stem).exists()
+
+
+def test_who_waits_is_served_in_order():
+    line, served, threads = Line(1), [], []
+    line.enter(lambda: False)
+    for number in range(6):
+        threads.append(
+            threading.Thread(target=lambda number=number: (line.enter(lambda: False), served.append(number)))
+        )
+        threads[-1].start()
+        deadline = time.monotonic() + 10
+        while len(line.waiting) <= number:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+    for number in range(6):
+        line.leave()
+        threads[number].join(timeout=10)
+        assert served == list(range(number + 1))
+    line.leave()
+    assert line.free == 1
+
+
+def test_a_client_that_leaves_the_line_takes_no_place():
+    line = Line(1)
+    line.enter(lambda: False)
+    with pytest.raises(ClientGoneError):
+        line.enter(lambda: True)
+    line.leave()
+    assert (line.free, len(line.waiting)) == (1, 0)
