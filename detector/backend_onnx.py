@@ -27,6 +27,7 @@ class OnnxBackend:
 
     def __init__(self, path: str | os.PathLike, *, threads: int, device: str = "auto"):
         options = onnxruntime.SessionOptions()
+        self.threads = threads
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4  # what it logs, it also raises
         cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()

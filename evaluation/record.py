@@ -53,7 +53,7 @@ def speed(detector: Detector) -> dict:
     return {
         "ms_per_image": float(np.median(singles)) * 1000,
         "images_per_second": watch.images / watch.seconds if watch.images else None,
-        "device": describe_device(device) if device else f"ONNX Runtime ({getattr(watch, 'threads', '?')} threads)",
+        "device": describe_device(device) if device else f"ONNX Runtime ({watch.threads} threads)",
     }
 
 

@@ -235,6 +235,19 @@ def test_calibrate_gives_plain_weights_what_training_gives_its_own(trained, smal
     assert all(torch.equal(own[name], tensor) for name, tensor in read_weights(plain).items())
 
 
+def test_an_onnx_model_is_evaluated_like_the_checkpoint(trained, small_set, tmp_path):
+    model = tmp_path / "exported.onnx"
+    assert export([str(trained / "best.safetensors"), "--out", str(model)]) == 0
+    command = ["--models", trained / "best.safetensors", model, "--data", small_set, "--out", tmp_path / "out"]
+    assert main_eval(list(map(str, command))) == 0
+    torch_way, onnx_way = (
+        json.loads((tmp_path / "out" / name / "metrics.json").read_text()) for name in ("best", "exported")
+    )
+    assert onnx_way["metrics"] == pytest.approx(torch_way["metrics"], abs=1e-3)
+    assert onnx_way["model"]["parameters"] == torch_way["model"]["parameters"]
+    assert re.fullmatch(r"ONNX Runtime \(\d+ threads\)", onnx_way["speed"]["device"])
+
+
 def test_calibrate_keeps_what_an_onnx_file_computes(trained, small_set, tmp_path):
     exported, out = tmp_path / "m.onnx", tmp_path / "c.onnx"
     assert export([str(trained / "best.safetensors"), "--out", str(exported)]) == 0
