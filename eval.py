@@ -276,6 +276,9 @@ def draw(facts: dict, images: Set, scores: np.ndarray, folder: Path) -> None:
     if len(np.unique(labels)) == 2:
         plots.roc(labels, scores, threshold, folder / "roc.png", title=title)
         plots.precision_recall(labels, scores, threshold, folder / "precision_recall.png", title=title)
+    curves = Path(facts["model"]["file"]).parent / "curves.png"
+    if images.role == IN_DOMAIN and curves.is_file():  # of the training run that the file still lies in
+        write_atomically(folder / "curves.png", curves.read_bytes())
     plots.reliability(labels, scores, folder / "reliability.png", title=title)
     plots.histogram(labels, scores, threshold, unsure, folder / "scores.png", title=title)
     plots.sources(facts["sources"], folder / "sources.png", title=title)

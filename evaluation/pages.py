@@ -63,7 +63,6 @@ class Found:
     folder: Path
     facts: dict  # metrics.json, as eval.py writes it
     stress: dict | None  # stress.json
-    run: Path | None  # the folder of the training run, where it is still beside the model's file
 
     @property
     def set_name(self) -> str:
@@ -83,9 +82,7 @@ def gather(root: Path) -> list[Found]:
         name, digest = (facts["model"][key] for key in ("name", "sha256"))
         if any(other["model"]["name"] == name and other["model"]["sha256"] != digest for other in known.values()):
             name = f"{name} ({digest[:6]})"  # `best` of several runs
-        run = Path(facts["model"]["file"]).parent
-        run = run if (run / "curves.png").is_file() else None
-        found.append(Found(name, path.parent, facts, read_json(path.parent / "stress.json"), run))
+        found.append(Found(name, path.parent, facts, read_json(path.parent / "stress.json")))
     return sorted(found, key=lambda one: (one.role != IN_DOMAIN, one.set_name, one.name))
 
 
@@ -269,8 +266,6 @@ def details(one: Found, out: Path) -> list[str]:
     parts = [f"## {one.name} on {one.set_name} ({one.role})", *sentences(facts)]
     parts.append(to_markdown(report, dict(zip(columns, ("class", "precision", "recall", "F1", "n"), strict=True))))
     pictures = [(one.folder / name, text) for name, text in PICTURES.items()]
-    if one.run and one.role == IN_DOMAIN:
-        pictures.append((one.run / "curves.png", PICTURES["curves.png"]))
     return [*parts, "\n".join(f"![{text}]({address(path, out)})" for path, text in pictures if path.is_file())]
 
 

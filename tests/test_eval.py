@@ -138,7 +138,7 @@ def test_robustness_stands_beside_the_set_it_was_measured_on(evaluated):
 def test_plots_are_pictures(evaluated):
     names = {path.name for path in (evaluated / "best").glob("*.png")}
     assert names >= {"confusion_matrix.png", "roc.png", "precision_recall.png", "reliability.png", "scores.png",
-                     "sources.png", "robustness.png"}  # fmt: skip
+                     "sources.png", "robustness.png", "curves.png"}  # fmt: skip
     assert (evaluated / "best/extra/other/mistakes.png").is_file()  # the photos on film
     for path in evaluated.rglob("*.png"):
         with Image.open(path) as picture:
