@@ -62,6 +62,7 @@ CSV_COLUMNS = (
     "unstable", "reads_codec", "fragile",
 )  # fmt: skip
 WORST = 12  # mistakes that are shown
+WRITTEN = ("metrics.json", "predictions.csv", "mistakes.png", *stress.FILES, *pages.PICTURES)
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,11 @@ def main_eval(argv: list[str] | None = None) -> int:
     except RuntimeError as error:
         if not lost(error):
             raise
-        return fail(1, "another process of this evaluation is gone; nothing was written")
+        return fail(1, f"another process of this evaluation is gone; {out} is incomplete")
     except OSError as error:
         return fail(1, f"{error.filename or out}: {error.strerror or error}")
     except KeyboardInterrupt:
-        return fail(130, "interrupted; nothing was written")
+        return fail(130, f"interrupted; {out} is incomplete, --overwrite begins anew")
     finally:
         leave()
         if ranks.first:
@@ -124,9 +125,13 @@ def evaluate_all(args: argparse.Namespace, out: Path, ranks: Ranks = ALONE) -> i
     detectors, failed = load_models(args, ranks)
     with ranks.first_alone():  # the others find its index on the disk
         sets = choose_sets(args, detectors)
+    if ranks.first:
+        forget_earlier(out)
     rows = []
     for images in sets:
         working = {name: detector for name, detector in detectors.items() if name not in failed}
+        if not working:
+            break
         for name, logits in score(working, images, args.workers, ranks).items():
             if isinstance(logits, ModelError):
                 failed[name] = logits
@@ -135,7 +140,6 @@ def evaluate_all(args: argparse.Namespace, out: Path, ranks: Ranks = ALONE) -> i
                 rows.append(evaluate_and_visualize(name, detectors[name], images, logits, out))
     if not ranks.first:
         return 0
-    forget_earlier(out, rows)
     rows += [{"model": name, "role": IN_DOMAIN, "status": f"failed: {error}"} for name, error in failed.items()]
     write_comparison(sorted(rows, key=lambda row: row["model"]), out)
     found = pages.gather(out)
@@ -191,13 +195,17 @@ def choose_sets(args: argparse.Namespace, detectors: dict[str, Detector]) -> lis
     unknown = sorted(set(stressed or ()) - set(given))
     if unknown:
         raise dataset.DatasetError(f"--robustness {unknown[0]}: no such set (there are {', '.join(given)})")
-    return [
+    sets = [
         Set(
             name, role, choose_images(Path(path), detectors, strict=args.strict),
             robustness=stressed is not None and name in stressed, stability=args.stability and role == IN_DOMAIN,
         )
         for name, (role, path) in given.items()
     ]  # fmt: skip
+    for extra in sets[1:]:
+        if extra.index.digest == sets[0].index.digest:
+            raise dataset.DatasetError(f"--extra {extra.name} holds the very images of --data; it is not foreign")
+    return sets
 
 
 def choose_images(data: Path, detectors: dict[str, Detector], *, strict: bool) -> dataset.Index:
@@ -209,9 +217,9 @@ def choose_images(data: Path, detectors: dict[str, Detector], *, strict: bool) -
         )
     index = dataset.index_folder(folders.get("Test", data), strict=strict, both=False)
     seeds = {
-        detector.metadata.training["split_seed"]
+        detector.metadata.training.get("split_seed", 0)
         for detector in detectors.values()
-        if training_facts(detector).get("flat_digest") == index.digest
+        if record.training_facts(detector).get("flat_digest") == index.digest
     }
     if len(seeds) > 1:
         raise dataset.DatasetError(f"these models split {data} with different seeds; evaluate them one at a time")
@@ -237,11 +245,13 @@ def evaluate_and_visualize(
 ) -> dict[str, object]:
     """Write what is known of one model on one set; its row of the comparison."""
     folder = folder_of(out, name, images.name, images.role)
+    clear(folder)
     index, calibration = images.index, detector.metadata.calibration
     folder.mkdir(parents=True, exist_ok=True)
     scores = {change: calibration.scores(of_change) for change, of_change in logits.items()}
     stressed = stress.from_logits(index.labels, logits, calibration) if images.robustness else None
     facts = {
+        "format": record.FORMAT,
         "version": record.VERSION,
         "model": record.of_model(name, detector),
         "data": {
@@ -249,7 +259,7 @@ def evaluate_and_visualize(
             "seen_in_training": seen_in_training(detector, index),
         },
         "left_out": [[str(path), reason] for path, reason in index.left_out],
-        "without_face": [str(path) for path in index.faceless] if index.faces is not None else [],
+        "without_face": [str(path) for path in index.faceless] if detector.metadata.preprocess.frame == "face" else [],
         "calibration": calibration.to_dict(),
         **record.of_set(index, logits[stress.UNTOUCHED], detector),
         "stability": record.of_stability(scores, calibration) if images.stability else None,
@@ -308,15 +318,8 @@ def row_of(facts: dict, stressed: stress.Stress | None) -> dict[str, object]:
 
 def seen_in_training(detector: Detector, index: dataset.Index) -> str | None:
     """The split these images are, file for file, of those that the detector was trained or chosen on; or None."""
-    splits = training_facts(detector)
-    digest = index.digest
-    return next((name for name in ("Train", "Validation") if splits.get(name, {}).get("digest") == digest), None)
-
-
-def training_facts(detector: Detector) -> dict:
-    """What a checkpoint says of the data it was trained on; files of other origin may say anything, or nothing."""
-    facts = detector.metadata.training.get("data")
-    return {key: value for key, value in facts.items() if value is not None} if isinstance(facts, dict) else {}
+    digest, facts = index.digest, record.training_facts(detector)
+    return next((name for name in ("Train", "Validation") if record.digest_of(facts, name) == digest), None)
 
 
 def write_comparison(rows: list[dict], out: Path) -> None:
@@ -353,17 +356,21 @@ def print_findings(found: list[pages.Found]) -> None:
         print("\n" + "\n".join(lines))
 
 
-def forget_earlier(out: Path, rows: list[dict]) -> None:
-    """--overwrite: what an earlier evaluation wrote about other models or sets is no part of this one's report."""
-    now = {(row["model"], row["set"]) for row in rows}
+def forget_earlier(out: Path) -> None:
+    """--overwrite: what an earlier evaluation wrote there is no part of this one."""
     try:
         with (out / "comparison.csv").open(encoding="utf-8", newline="") as file:
-            earlier = [row for row in csv.DictReader(file) if (row["model"], row["set"]) not in now]
-            folders = [folder_of(out, row["model"], row["set"], row["role"]) for row in earlier]
+            folders = [folder_of(out, row["model"], row["set"], row["role"]) for row in csv.DictReader(file)]
     except (OSError, KeyError, ValueError):
         return
     for folder in folders:
-        (folder / "metrics.json").unlink(missing_ok=True)
+        clear(folder)
+
+
+def clear(folder: Path) -> None:
+    """Remove the files that this program writes of a model and a set."""
+    for name in WRITTEN:
+        (folder / name).unlink(missing_ok=True)
 
 
 def prepare_folder(out: Path, *, overwrite: bool) -> None:
@@ -404,8 +411,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def named(text: str) -> tuple[str, str]:
     name, _, folder = text.partition("=")
-    if not re.fullmatch(r"[\w][\w.-]*", name) or not folder:
-        raise argparse.ArgumentTypeError(f"must be NAME=FOLDER, the name of letters, digits, . _ or -, not {text}")
+    if not re.fullmatch(r"\w[\w.-]{0,59}", name) or not folder:
+        raise argparse.ArgumentTypeError(
+            f"must be NAME=FOLDER, the name of at most 60 letters, digits, . _ or -, not {text}"
+        )
     return name, folder
 
 

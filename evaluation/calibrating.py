@@ -11,6 +11,7 @@ TEMPERATURES = (0.05, 100.0)  # beyond them, scores are all but 0 and 1, or all 
 OFFSETS = (-10.0, 10.0)
 PRECISION = 0.9  # of Fake above the Unsure band, and of Real below it
 FEWEST = 10  # images that one of those must rest on
+FEW = 50  # of a class, to choose a threshold on
 
 
 def fit(labels: np.ndarray, logits: np.ndarray, *, fitted_on: str) -> Calibration:
@@ -42,6 +43,21 @@ def _lowest(cuts: np.ndarray, wanted: np.ndarray) -> float | None:
 def numbers(labels: np.ndarray, logits: np.ndarray, calibration: Calibration) -> dict[str, float | int | None]:
     """metrics.summary of these images at the calibration's threshold and band."""
     return metrics.summary(labels, calibration.scores(logits), calibration.threshold, calibration.unsure)
+
+
+def doubts(labels: np.ndarray, logits: np.ndarray) -> list[str]:
+    """Why a calibration chosen on these images is worth little; nothing where it is not."""
+    smaller = int(min(np.bincount(labels, minlength=2)))
+    said = [f"there are only {smaller} images of one class"] if smaller < FEW else []
+    margin = logits[:, FAKE].astype(np.float64) - logits[:, REAL]
+    low, high = metrics.auc_interval(labels, 1 / (1 + np.exp(-np.clip(margin, -500, 500))))
+    if high < 0.5:
+        said.append(f"the AUC here is below one half ({low:.3f} to {high:.3f}): are Real and Fake swapped?")
+    elif low <= 0.5:
+        said.append(
+            f"the AUC here may be one half ({low:.3f} to {high:.3f}): the detector may not tell these apart at all"
+        )
+    return said
 
 
 def fit_scale(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:

@@ -171,19 +171,31 @@ def intervals(
     """95 % percentile intervals of WITH_INTERVALS by RESAMPLES bootstrap resamples (Efron 1979), of fixed class sizes.
 
     sources: (n,) names, "" where none is known. Images of one source (a video, a generator, a camera) resemble each
-    other, so whole sources are drawn where they are known, and single images elsewhere (the cluster bootstrap: Field
-    and Welsh 2007); each class by itself, or both together where a source has images of both. A few sources say little,
-    and their interval is wide. Where every resample gives the same, 100 % say, that is not certainty: then the interval
+    other, so whole sources are drawn too where they are known (the cluster bootstrap: Field and Welsh 2007); each class
+    by itself, or both together where a source has images of both. Of a few sources that draws too little variety: so
+    the limits are the outer ones of drawing images and of drawing sources. How other sources would do, they cannot say.
+    Where every resample gives the same, 100 % say, that is not certainty: then the interval
     of a share is Wilson's (proportion_interval), and that of an AUC auc_interval's; of other numbers, it is None.
     """
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
     numbers = summary(labels, scores, threshold, unsure)
-    found: dict[str, list[np.ndarray]] = {name: [] for name in WITH_INTERVALS if numbers[name] is not None}
-    if not len(labels) or not found:
+    if not len(labels):
         return dict.fromkeys(WITH_INTERVALS)
-    order = np.argsort(-scores, kind="stable")
-    sources = [""] * len(labels) if sources is None else sources
-    draw, strata = np.random.default_rng(seed), _strata(labels, sources)
+    ways = [_strata(labels, [""] * len(labels))] + ([_strata(labels, sources)] if sources and any(sources) else [])
+    limits = [_limits(labels, scores, threshold, unsure, numbers, strata, seed) for strata in ways]
+    return {name: _outer([way.get(name) for way in limits]) or _of_no_spread(name, labels, scores, threshold, unsure)
+            for name in WITH_INTERVALS}  # fmt: skip
+
+
+def _outer(limits: list[tuple[float, float] | None]) -> tuple[float, float] | None:
+    known = [limit for limit in limits if limit is not None]
+    return (min(low for low, _ in known), max(high for _, high in known)) if known else None
+
+
+def _limits(labels, scores, threshold, unsure, numbers, strata, seed) -> dict[str, tuple[float, float] | None]:
+    """Percentiles of the numbers that are defined, over resamples of the groups of images in `strata`."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in WITH_INTERVALS if numbers[name] is not None}
+    order, draw = np.argsort(-scores, kind="stable"), np.random.default_rng(seed)
     size = max(1, min(RESAMPLES, 4_000_000 // len(labels)))  # resamples at a time: their counts take 8 bytes each
     for begin in range(0, RESAMPLES, size):
         counts = _resample(draw, strata, len(labels), min(size, RESAMPLES - begin))
@@ -193,8 +205,7 @@ def intervals(
     drawn = {name: np.concatenate(values) for name, values in found.items()}
     # Resampling adds its own noise to an error that is a sum of sizes: that much is taken off again.
     drawn["ece"] = np.maximum(0, drawn["ece"] - (drawn["ece"].mean() - numbers["ece"]))
-    limits = {name: _percentiles(values) for name, values in drawn.items()}
-    return {name: limits.get(name) or _of_no_spread(name, labels, scores, threshold, unsure) for name in WITH_INTERVALS}
+    return {name: _percentiles(values) for name, values in drawn.items()}
 
 
 def _strata(labels: np.ndarray, sources: list[str]) -> list[list[np.ndarray]]:

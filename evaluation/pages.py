@@ -9,9 +9,9 @@ import html
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from markdown_it import MarkdownIt
 
@@ -76,7 +76,10 @@ class Found:
 def gather(root: Path) -> list[Found]:
     """Every metrics.json of eval.py below a folder, in-domain before foreign sets, sorted. Others are passed over."""
     read = {path: read_json(path) for path in sorted(root.rglob("metrics.json"))}
-    known = {path: facts for path, facts in read.items() if facts and facts.get("version") == record.VERSION}
+    wanted = (record.FORMAT, record.VERSION)
+    known = {
+        path: facts for path, facts in read.items() if facts and (facts.get("format"), facts.get("version")) == wanted
+    }
     found = []
     for path, facts in known.items():
         name, digest = (facts["model"][key] for key in ("name", "sha256"))
@@ -96,9 +99,25 @@ def read_json(path: Path) -> dict | None:
 
 def write(found: list[Found], out: Path) -> None:
     """report.md and report.html in a folder. Raises OSError."""
-    text = markdown(found, out)
+    text = markdown([escaped(one) for one in found], out)
     write_atomically(out / "report.md", text)
-    write_atomically(out / "report.html", as_html(text, out))
+    pictures = {(one.folder / name).resolve() for one in found for name in PICTURES}
+    write_atomically(out / "report.html", as_html(text, out, pictures))
+
+
+def escaped(one: Found) -> Found:
+    """The same with names that Markdown takes for text, whatever they are made of."""
+    facts, model = one.facts, one.facts["model"]
+    plain = {
+        key: model[key].replace("`", "'") if model[key] else model[key] for key in ("file", "recipe", "trained_on")
+    }
+    sources = [row | {"source": as_text(row["source"])} for row in facts["sources"]]
+    changed = {"model": model | plain, "sources": sources, "data": facts["data"] | {"name": as_text(one.set_name)}}
+    return replace(one, name=as_text(one.name), facts=facts | changed)
+
+
+def as_text(name: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>~])", r"\\\1", " ".join(name.split()))
 
 
 def markdown(found: list[Found], out: Path) -> str:
@@ -106,7 +125,7 @@ def markdown(found: list[Found], out: Path) -> str:
     parts = ["# How good these detectors are, and where not", *warnings(found), side_by_side(found)]
     for foreign in sorted({one.set_name for one in found if one.role == FOREIGN}):
         here = [one for one in found if one.role == FOREIGN and one.set_name == foreign]
-        parts += [f"## Foreign set: {foreign}", "No detector here was chosen on these images.", brief(here)]
+        parts += [f"## Foreign set: {foreign}", brief(here)]
     parts += [sources_text(found), size_and_speed(found), robustness_table(found)]
     for one in found:
         parts += details(one, out)
@@ -116,9 +135,10 @@ def markdown(found: list[Found], out: Path) -> str:
 
 HOW_TO_READ = """## How to read this
 
-Fake is the positive class. Accuracy, precision, recall and F1 are at the threshold that is stored with each model; it
-was chosen on Validation, never on these images. Images inside the Unsure band are counted there too; "accuracy without
-Unsure" leaves them out. In brackets: 95 % intervals by bootstrap; whole sources are drawn where sub-folders name them.
+Fake is the positive class. Accuracy, precision, recall and F1 are at the threshold that is stored with each model; none
+was chosen here. Images inside the Unsure band are counted there too; "accuracy without
+Unsure" leaves them out. In brackets: 95 % intervals by bootstrap, of images and, where
+sub-folders name sources, of whole sources too.
 The calibration error (ECE) is that of P(fake) in 15 bins of equal width. A score is no proof, and these numbers say
 nothing about images unlike these."""
 
@@ -277,6 +297,11 @@ def sentences(facts: dict) -> list[str]:
     if model["recipe"] is None:
         told = f"{model['arch']}; file `{model['file']}`."
     lines = [told + f" {n} images: {facts['metrics']['n_real']} Real, {facts['metrics']['n_fake']} Fake."]
+    if facts["without_face"]:
+        lines.append(
+            f"In {len(facts['without_face'])} images no face was found: here the whole picture was judged; predict.py"
+            " says Unsure of such a picture, unless it is as small as a face."
+        )
     if facts["left_out"]:
         lines.append(
             f"{len(facts['left_out'])} images could not be read and are in no number; metrics.json names them."
@@ -320,16 +345,18 @@ def stability_sentence(stability: dict) -> str:
 
 
 def address(path: Path, out: Path) -> str:
-    """A file as Markdown takes it: relative to the page's folder, in brackets for the sake of spaces."""
-    return f"<{Path(os.path.relpath(path.resolve(), out.resolve())).as_posix()}>"
+    """A file as Markdown takes it: relative to the page's folder."""
+    return quote(Path(os.path.relpath(path.resolve(), out.resolve())).as_posix())
 
 
-def as_html(text: str, out: Path) -> str:
-    """A self-contained page from our Markdown, whose pictures lie in, or relative to, the folder `out`."""
+def as_html(text: str, out: Path, pictures: set[Path]) -> str:
+    """A self-contained page from our Markdown, relative to the folder `out`; of files, only `pictures` come inside."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)  # a model's name is text, not HTML
 
     def inside(match: re.Match) -> str:
-        path = out / unquote(html.unescape(match[1]))
+        path = (out / unquote(html.unescape(match[1]))).resolve()
+        if path not in pictures:
+            return match[0]
         return f'src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"'
 
     body = re.sub(r'src="([^"]+)"', inside, body)

@@ -1,11 +1,13 @@
 """Pictures of numbers, and of batches: PNG files from rows and arrays. Knows no model."""
 
 import io
+import warnings
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")  # files only; a machine without a screen is the usual one
+matplotlib.rcParams["text.parse_math"] = False  # a folder may be called a$b
 
 import numpy as np  # noqa: E402
 import seaborn  # noqa: E402
@@ -239,5 +241,7 @@ def _finish(axes: Axes, path: Path, title: str, where: str) -> None:
 
 def _save(figure: Figure, path: Path, *, dpi: int) -> None:
     data = io.BytesIO()
-    figure.savefig(data, dpi=dpi, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of a name; it is shown as a box
+        figure.savefig(data, dpi=dpi, format="png")
     write_atomically(path, data.getvalue())

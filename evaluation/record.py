@@ -13,10 +13,10 @@ from detector.calibration import Calibration
 from evaluation import metrics
 from evaluation.stability import CHANGES, unstable
 from evaluation.stress import UNTOUCHED
-from names import CLASSES, FAKE
+from names import CLASSES, REAL
 
 SINGLE = 10  # images judged one by one, to measure how long one takes
-VERSION = 2  # of the dictionary
+FORMAT, VERSION = "deepfake-detector evaluation", 2  # of the dictionary
 
 
 class Stopwatch:
@@ -124,6 +124,18 @@ def of_stability(scores: dict[object, np.ndarray], calibration: Calibration) -> 
     return {"n": len(flips), "unstable": float(flips.mean()), "low": low, "high": high}
 
 
+def training_facts(detector: Detector) -> dict:
+    """What a checkpoint says of the data it was trained on; files of other origin may say anything, or nothing."""
+    facts = detector.metadata.training.get("data")
+    return {key: value for key, value in facts.items() if value is not None} if isinstance(facts, dict) else {}
+
+
+def digest_of(facts: dict, split: str) -> str | None:
+    """The digest of Train or Validation in training_facts, where that is what we write there."""
+    part = facts.get(split)
+    return part.get("digest") if isinstance(part, dict) else None
+
+
 def gap(detector: Detector, record: dict) -> dict | None:
     """AUC and balanced accuracy on Validation, as the checkpoint has them, and how much lower they are on this set."""
     before = detector.metadata.training.get("calibrated")
@@ -138,8 +150,8 @@ def gap(detector: Detector, record: dict) -> dict | None:
 
 
 def worst(rows: list[dict], of: str) -> dict | None:
-    """Of several sources of a class (rows of of_sources), the one that is most often mistaken; None: there is one."""
+    """Of several sources of a class (rows of of_sources), the one that is most often mistaken; None: there is none."""
+    rows = [row | {"wrong": (row["called_fake"] if of == CLASSES[REAL] else 1 - row["called_fake"])} for row in rows]
     rows = [row for row in rows if row["class"] == of]
-    if len(rows) < 2:
-        return None
-    return (min if of == CLASSES[FAKE] else max)(rows, key=lambda row: row["called_fake"])
+    found = max(rows, key=lambda row: row["wrong"], default=None)
+    return found if len(rows) > 1 and found["wrong"] > 0 else None

@@ -49,6 +49,7 @@ REENCODE: dict[str, Key] = {
 REENCODING = "reencode"  # what `only` calls the test
 PARTS = (*CORRUPTIONS, REENCODING)
 
+FILES = ("robustness.csv", "reencode.csv", "stress.json", "robustness.png")  # that `write` writes
 FALL = 0.05  # of a recall: what is found has fallen by more, and its interval lies above
 # How much farther Real moves towards Fake than Fake does when saved the same way, in deviations of the margin within a
 # class; lower limits of 95 % intervals. Measured (docs/experiments.md): at most 0.1 for honest detectors, 1.5 and more

@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 from detector import load
 from detector.calibration import Calibration
 from detector.checkpoint import read_metadata, read_weights
-from evaluation import metrics, pages
+from evaluation import calibrating, metrics, pages
 from tools import calibrate, report
 from tools.export import main as export
 
@@ -155,6 +156,68 @@ def test_overwriting_forgets_the_models_and_sets_of_before(trained, small_set, t
     assert [(one.name, one.role) for one in pages.gather(out)] == [("best", "in-domain")]
 
 
+def test_overwriting_with_another_set_keeps_the_new_one(trained, small_set, tmp_path):
+    """Both in-domain sets are written to the model's folder."""
+    out, model = tmp_path / "out", ["--models", trained / "best.safetensors", "--overwrite"]
+    first = [*model, "--data", small_set / "Train", "--robustness", "--out", out]
+    assert main_eval(list(map(str, first))) == 0 and (out / "best/stress.json").exists()
+    assert main_eval(list(map(str, [*model, "--data", small_set / "Test", "--out", out]))) == 0
+    [found] = pages.gather(out)
+    assert (
+        found.set_name.endswith("/Test")
+        and found.stress is None
+        and "Robustness" not in (out / "report.md").read_text()
+    )
+
+
+def test_sets_go_on_without_models_that_failed(trained, small_set, tmp_path, capsys):
+    weights = read_weights(trained / "best.safetensors")
+    weights["classifier.weight"].fill_(3e38)  # its sums overflow
+    calibrate.save_checkpoint(tmp_path / "inf.safetensors", weights, read_metadata(trained / "best.safetensors"))
+    sets = ["--data", small_set, "--extra", f"more={small_set / 'Validation'}", "--out", tmp_path / "out"]
+    assert main_eval(list(map(str, ["--models", tmp_path / "inf.safetensors", *sets]))) == 1
+    assert "non-finite" in (tmp_path / "out/comparison.csv").read_text()
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_same_images_are_not_foreign(trained, small_set, tmp_path, capsys):
+    sets = ["--data", small_set / "Test", "--extra", f"other={small_set / 'Test'}", "--out", tmp_path / "out"]
+    assert main_eval(list(map(str, ["--models", trained / "best.safetensors", *sets]))) == 2
+    assert "--extra other holds the very images of --data" in capsys.readouterr().err
+
+
+def test_folders_with_odd_names_are_shown(trained, tmp_path):
+    for source in ("a$_{$b", "写真", "x_y*z"):
+        (tmp_path / "set/Real" / source).mkdir(parents=True)
+        make_image(False, 1).save(tmp_path / "set/Real" / source / "1.png")
+    command = ["--models", trained / "best.safetensors", "--data", tmp_path / "set", "--out", tmp_path / "out"]
+    assert main_eval(list(map(str, command))) == 0
+    assert "| x\\_y\\*z |" in (tmp_path / "out/report.md").read_text()
+
+
+def test_a_checkpoint_may_say_anything_of_its_training(trained, small_set, tmp_path):
+    metadata = read_metadata(trained / "best.safetensors")
+    odd = metadata.training | {"data": {"Train": "x", "Validation": ["y"]}, "arguments": 3, "calibrated": "no"}
+    model = tmp_path / "odd.safetensors"
+    calibrate.save_checkpoint(model, read_weights(trained / "best.safetensors"), replace(metadata, training=odd))
+    assert main_eval(list(map(str, ["--models", model, "--data", small_set, "--out", tmp_path / "out"]))) == 0
+    assert calibrate.main([str(model), "--data", str(small_set)]) == 0
+
+
+def test_reports_read_only_what_eval_wrote(tmp_path, capsys):
+    for name, content in (("a", '{"version": 2, "accuracy": 1}'), ("b", "[]"), ("c", "no JSON")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(content)
+    assert report.main([str(tmp_path)]) == 2
+    assert "no evaluation below" in capsys.readouterr().err
+
+
+def test_no_file_but_our_plots_comes_into_the_page(tmp_path):
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    text = pages.as_html("![x](secret.png) " + pages.as_text("![x](secret.png)"), tmp_path, set())
+    assert "base64" not in text and text.count("<img") == 1
+
+
 def test_a_refusal_leaves_no_folder(trained, tmp_path):
     command = ["--models", trained, "--data", tmp_path / "no", "--out", tmp_path / "out"]
     assert main_eval(list(map(str, command))) == 2
@@ -261,14 +324,36 @@ def test_calibrate_keeps_what_an_onnx_file_computes(trained, small_set, tmp_path
     assert ours.threshold == pytest.approx(theirs.threshold, abs=1e-3) and ours.fitted_on == theirs.fitted_on
 
 
+def test_calibrate_loses_no_file_and_doubts_what_it_must(trained, small_set, tmp_path, capsys):
+    best, out = trained / "best.safetensors", tmp_path / "x.safetensors"
+    out.write_bytes(b"mine")
+    assert calibrate.main([str(best), "--data", str(small_set), "--out", str(out)]) == 2
+    assert "is there already" in capsys.readouterr().err and out.read_bytes() == b"mine"
+    assert calibrate.main([str(best), "--data", str(small_set), "--out", str(tmp_path / "x.onnx")]) == 2
+    assert "call it .safetensors" in capsys.readouterr().err
+    assert calibrate.main([str(best), "--data", str(small_set), "--out", str(out), "--overwrite"]) == 0
+    assert "note: there are only 8 images of one class" in capsys.readouterr().out
+    labels = np.repeat([0, 1], 200)
+    margin = np.random.default_rng(0).normal(size=400)
+    assert "may be one half" in calibrating.doubts(labels, np.stack([0 * margin, margin], 1))[0]
+    assert "swapped?" in calibrating.doubts(labels, np.stack([3 * labels, margin], 1))[0]
+    assert calibrating.doubts(labels, np.stack([0 * margin, margin + 3 * labels], 1)) == []
+
+
 @pytest.mark.parametrize(
     ("folder", "message"),
     [("Test", "is a Test split; nothing is chosen on it"), ("Train", "was trained on these images"), ("no", "no such")],
 )
 def test_calibrate_refuses_what_it_must_not_use(trained, small_set, tmp_path, capsys, folder, message):
-    command = [str(trained / "best.safetensors"), "--data", str(small_set / folder), "--out", str(tmp_path / "x")]
+    command = [
+        str(trained / "best.safetensors"),
+        "--data",
+        str(small_set / folder),
+        "--out",
+        str(tmp_path / "x.safetensors"),
+    ]
     assert calibrate.main(command) == 2
-    assert message in capsys.readouterr().err and not (tmp_path / "x").exists()
+    assert message in capsys.readouterr().err and not (tmp_path / "x.safetensors").exists()
 
 
 def test_reports_of_several_evaluations_come_together(evaluated, trained, small_set, tmp_path, capsys):

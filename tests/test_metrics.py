@@ -116,6 +116,8 @@ def test_images_of_one_source_are_drawn_together():
 
     assert width(sources=sources) > 2.2 * width()
     assert width(sources=[""] * 200) == width()
+    for few in (["a"] * 100 + ["b"] * 100, np.repeat(["a", "b", "c", "d"], 50).tolist()):
+        assert width(sources=few) >= width()  # a folder's name makes nothing surer
     # A source with images of both classes is drawn with both.
     strata = metrics._strata(np.array([0, 1, 0, 1]), ["a", "a", "b", ""])
     assert [sorted(map(len, groups)) for groups in strata] == [[1, 1, 2]]

@@ -19,7 +19,7 @@ from pathlib import Path
 import dataset
 from detector import Detector, Metadata, ModelError, load
 from detector.checkpoint import FORMAT, kind_of_file, read_weights, save_checkpoint, write_atomically
-from evaluation import calibrating, metrics
+from evaluation import calibrating, metrics, record
 from evaluation.scoring import score_index
 from model import MODELS
 
@@ -27,15 +27,18 @@ from model import MODELS
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     try:
+        out = Path(args.out) if args.out else default_name(Path(args.model))
+        refuse(out, Path(args.model), overwrite=args.overwrite)
         detector = load(args.model, arch=args.arch, device=args.device)
         index = choose_images(Path(args.data), detector)
         logits = score_index({"model": detector}, index, workers=args.workers)["model"]
         if isinstance(logits, ModelError):
             raise logits
         metadata = calibrated(detector.metadata, index, logits)
-        out = Path(args.out) if args.out else default_name(Path(args.model))
         save(Path(args.model), metadata, out)
     except dataset.DatasetError as error:
+        return fail(2, str(error))
+    except ValueError as error:
         return fail(2, str(error))
     except ModelError as error:
         return fail(3, f"{args.model}: {error}")
@@ -57,8 +60,7 @@ def choose_images(data: Path, detector: Detector) -> dataset.Index:
     if folder.resolve().name.lower() in dataset.SPLIT_NAMES["Test"]:
         raise dataset.DatasetError(f"{folder} is a Test split; nothing is chosen on it")
     index = dataset.index_folder(folder)
-    trained_on = detector.metadata.training.get("data")
-    if isinstance(trained_on, dict) and (trained_on.get("Train") or {}).get("digest") == index.digest:
+    if record.digest_of(record.training_facts(detector), "Train") == index.digest:
         raise dataset.DatasetError(f"{folder}: the model was trained on these images; give others")
     if detector.metadata.preprocess.frame == "face":
         index = dataset.with_faces(index)
@@ -70,6 +72,16 @@ def calibrated(metadata: Metadata, index: dataset.Index, logits) -> Metadata:
     calibration = calibrating.fit(index.labels, logits, fitted_on=index.digest)
     facts = {"calibrated": calibrating.numbers(index.labels, logits, calibration)}
     return dataclasses.replace(metadata, calibration=calibration, training=metadata.training | facts)
+
+
+def refuse(out: Path, model: Path, *, overwrite: bool) -> None:
+    """Raises ValueError where a file would be lost, or get a name that says another kind."""
+    if kind_of_file(model) == "onnx" and out.suffix.lower() != ".onnx":
+        raise ValueError(f"--out {out}: of an ONNX model another one is made; call it .onnx")
+    if kind_of_file(model) != "onnx" and out.suffix.lower() != ".safetensors":
+        raise ValueError(f"--out {out}: a checkpoint is made; call it .safetensors")
+    if out.exists() and not overwrite:
+        raise ValueError(f"{out} is there already; choose another --out, or add --overwrite")
 
 
 def default_name(path: Path) -> Path:
@@ -106,7 +118,7 @@ def print_change(before: Metadata, after: Metadata, index: dataset.Index, logits
     else:
         low, high = found.unsure
         print(f"Unsure from {low:.3f} to {high:.3f}: {100 * numbers['unsure']:.0f} % of these images")
-    for note in found.notes():
+    for note in (*found.notes(), *calibrating.doubts(index.labels, logits)):
         print(f"note: {note}")
 
 
@@ -118,6 +130,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("model", metavar="MODEL", help="checkpoint (.safetensors), exported model (.onnx), or plain weights (.pth)")
     add("--data", required=True, help="folder with Real/ and Fake/, or with Validation/")
     add("--out", metavar="FILE", help="file to write (default: MODEL with _calibrated in its name)")
+    add("--overwrite", action="store_true", help="write over a file that is there")
     add("--arch", type=str.lower, choices=list(MODELS), help="what plain weights must be")
     add("--workers", type=int, choices=range(65), default=0, metavar="N", help="decoding processes (default: 0)")
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")

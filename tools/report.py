@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         pages.write(found, root)
         if args.readme:
-            fill(Path(args.readme), summary(found, root))
+            fill(Path(args.readme), summary([pages.escaped(one) for one in found], root))
     except OSError as error:
         return fail(1, f"{error.filename or root}: {error.strerror or error}")
     except ValueError as error:
@@ -43,9 +43,9 @@ def summary(found: list[pages.Found], root: Path) -> str:
     """The tables of a README: how good on the data of each kind, how foreign, how fast."""
     here, foreign = ([one for one in found if one.role == role] for role in (pages.IN_DOMAIN, pages.FOREIGN))
     command = f"python -m tools.report {root.as_posix()} --readme README.md"
-    parts = [f"Made by `{command}`; in brackets, 95 % intervals.", pages.brief(here)]
+    parts = [f"Made by `{command}`; in brackets, 95 % intervals.", *pages.warnings(found), pages.brief(here)]
     if foreign:
-        parts += ["On foreign sets, which no detector here was trained or chosen on:", pages.brief(foreign)]
+        parts += ["On foreign sets:", pages.brief(foreign)]
     return "\n\n".join([*parts, pages.size_table(found)])
 
 
