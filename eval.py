@@ -121,7 +121,7 @@ def main_eval(argv: list[str] | None = None) -> int:
 def evaluate_all(args: argparse.Namespace, out: Path, ranks: Ranks = ALONE) -> int:
     """Load the models, judge each set once for all of them, write what was found."""
     if ranks.first:
-        prepare_folder(out, overwrite=args.overwrite)
+        report.prepare_folder(out, overwrite=args.overwrite)
     detectors, failed = load_models(args, ranks)
     with ranks.first_alone():  # the others find its index on the disk
         sets = choose_sets(args, detectors)
@@ -371,16 +371,6 @@ def clear(folder: Path) -> None:
     """Remove the files that this program writes of a model and a set."""
     for name in WRITTEN:
         (folder / name).unlink(missing_ok=True)
-
-
-def prepare_folder(out: Path, *, overwrite: bool) -> None:
-    """Make the output folder and write to it, so that one that fails does so before the work."""
-    if not overwrite and out.is_dir() and any(out.iterdir()):
-        raise FileExistsError(17, "not empty", str(out))
-    out.mkdir(parents=True, exist_ok=True)
-    probe = out / "write-test"
-    write_atomically(probe, bytes(2**16))
-    probe.unlink()
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -1,13 +1,15 @@
-"""Tables from rows: for a terminal, for Markdown, for programs. Knows no network."""
+"""Tables from rows: for a terminal, for Markdown, for programs; and the folder they go to. Knows no network."""
 
 import csv
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from dataset import Index
 from detector.calibration import Calibration
+from detector.checkpoint import write_atomically
 from names import CLASSES
 
 PREDICTION_COLUMNS = ("path", "label", "source", "logit_real", "logit_fake", "score", "verdict")
@@ -62,3 +64,13 @@ def _cell(value) -> str:
     if value is None:
         return "-"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def prepare_folder(out: Path, *, overwrite: bool) -> None:
+    """Make the output folder and write to it, so that one that fails does so before the work."""
+    if not overwrite and out.is_dir() and any(out.iterdir()):
+        raise FileExistsError(17, "not empty", str(out))
+    out.mkdir(parents=True, exist_ok=True)
+    probe = out / "write-test"
+    write_atomically(probe, bytes(2**16))
+    probe.unlink()

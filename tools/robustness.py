@@ -18,7 +18,7 @@ from pathlib import Path
 
 import dataset
 from detector import Detector, ModelError, load
-from evaluation import report, stress
+from evaluation import record, report, stress
 from imaging.corruptions import CORRUPTIONS
 from names import ARCHITECTURES
 
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def assess_all(args: argparse.Namespace) -> int:
     """Load the models, judge all changes of each image once for all of them, write and print what was found."""
-    prepare_folder(args.out, overwrite=args.overwrite)
+    report.prepare_folder(args.out, overwrite=args.overwrite)
     detectors, status = {}, 0
     for name, path in model_names(args.models).items():
         try:
@@ -96,8 +96,7 @@ def choose_images(data: Path, detectors: dict[str, Detector]) -> dataset.Index:
         raise dataset.DatasetError(f"no Test/ in {data}; give the folder to judge, {next(iter(folders.values()))} say")
     index = dataset.index_folder(folders.get("Test", data))
     for name, detector in detectors.items():
-        facts = detector.metadata.training.get("data")
-        if isinstance(facts, dict) and facts.get("flat_digest") == index.digest:
+        if record.training_facts(detector).get("flat_digest") == index.digest:
             raise dataset.DatasetError(
                 f"{data} was split for training {name}; eval.py --robustness judges the tenth of it left for Test"
             )
@@ -148,13 +147,6 @@ def figure(value: float | None) -> str:
 
 def title_of(name: str, index: dataset.Index) -> str:
     return f"{name} on {'/'.join(index.root.resolve().parts[-2:])} (n = {len(index.samples)})"
-
-
-def prepare_folder(out: Path, *, overwrite: bool) -> None:
-    """Make the output folder, so that one that fails does so before the work."""
-    if not overwrite and out.is_dir() and any(out.iterdir()):
-        raise FileExistsError(17, "not empty", str(out))
-    out.mkdir(parents=True, exist_ok=True)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
