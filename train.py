@@ -16,6 +16,7 @@ the state saved.
 """
 
 import argparse
+import csv
 import dataclasses
 import hashlib
 import importlib.util
@@ -23,6 +24,7 @@ import os
 import signal
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -41,7 +43,7 @@ from evaluation import calibrating, metrics, plots, report
 from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
 from evaluation.scoring import score_index
 from imaging.preprocess import FRAMES, Preprocess
-from names import ARCHITECTURES
+from names import ARCHITECTURES, CLASSES
 from training import engine, folder, resume
 from training.cache import MODES, CacheError, pictures
 from training.engine import TrainingError
@@ -121,6 +123,7 @@ def run(args: argparse.Namespace, out: Path, ranks: Ranks) -> int:
         out, data, decoded, args.values, metadata, device,
         ranks, args.seed, workers=default_workers(device, ranks) if args.workers is None else args.workers,
         precision=engine.pick_precision(args.precision, device), compiled=args.compile, save_every=args.save_every,
+        soft=soft_targets(args, data.train),
     )  # fmt: skip
     return train(Run(network, session, state), keep_epochs=args.keep_epochs, tensorboard=args.tensorboard)
 
@@ -279,7 +282,7 @@ def load_data(args: argparse.Namespace) -> dataset.TrainingData:
     data = dataset.training_data(args.data, seed=args.split_seed, strict=args.strict)
     if args.frame == "face":
         data = dataclasses.replace(data, validation=dataset.with_faces(data.validation))
-    if args.frame == "face" or args.values.blackout:
+    if args.frame == "face" or args.values.blackout or args.values.self_blend:
         data = dataclasses.replace(data, train=dataset.with_faces(data.train))
     return data
 
@@ -322,6 +325,17 @@ def default_workers(device: torch.device, ranks: Ranks) -> int:
     return 0 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) // ranks.size))
 
 
+def soft_targets(args: argparse.Namespace, index: dataset.Index) -> np.ndarray | None:
+    """(n,) float32: between the label and what the teacher says, by --set distil; the label where it says nothing."""
+    if not args.teacher:
+        return None
+    with open(args.teacher, newline="") as file:
+        scores = {row["sha256"]: float(row["score"]) for row in csv.DictReader(file)}
+    said = np.array([scores.get(content, np.nan) for content in index.hashes])
+    said = np.where(np.isnan(said), index.labels, said)
+    return ((1 - args.values.distil) * index.labels + args.values.distil * said).astype(np.float32)
+
+
 def describe_data(data: dataset.TrainingData, ranks: Ranks) -> None:
     for index in dict.fromkeys((data.train, data.validation)):
         say(index.summary(), ranks)
@@ -346,6 +360,7 @@ def describe_run(args: argparse.Namespace, data: dataset.TrainingData, device: t
             "recipe": dataclasses.asdict(args.values),
             "preprocess": make_preprocess(args).to_dict(),
             "precision": args.precision,
+            "teacher": fingerprint(args.teacher or "none"),
             "seed": args.seed,
             "data": {name: index.digest for name, index in parts},
         },
@@ -358,6 +373,7 @@ def describe_run(args: argparse.Namespace, data: dataset.TrainingData, device: t
                 "left_out": len(index.left_out),
                 "without_face": None if index.faces is None else len(index.faceless),
                 "digest": index.digest,
+                "sources": count_sources(index),
             }
             for name, index in parts
         }
@@ -370,6 +386,11 @@ def describe_run(args: argparse.Namespace, data: dataset.TrainingData, device: t
         "versions": folder.versions(),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
+
+
+def count_sources(index: dataset.Index) -> dict[str, int]:
+    """Images of each class and source: {"Real/phone": 12, "Fake/swaps": 9, "Fake": 3}, the last three of no source."""
+    return dict(Counter("/".join(filter(None, (CLASSES[one.label], one.source))) for one in index.samples))
 
 
 def fingerprint(pretrained: str) -> str:
@@ -410,6 +431,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         metavar="UNITS",
         help="a dense layer before the last one: 128, say (default: none)",
     )
+    add("--teacher", metavar="FILE", help="CSV of sha256,score: what a stronger model says of the training images")
     add("--dropout", type=float, default=0.0, help="of the head, 0 to 0.9 (default: none but the network's own)")
     add("--frame", choices=FRAMES, default="whole", help="whole: the picture; face: the square around its largest face")
     add("--size", type=side, help="network input, pixels (default: the architecture's)")

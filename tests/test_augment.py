@@ -82,8 +82,22 @@ def test_one_item_is_what_a_batch_holds():
 
 
 def test_both_classes_go_through_the_same_draws():
-    real, fake = (drawn(RANDOM, everything(0.5), n=30, label=label) for label in (0, 1))
+    recipe = replace(everything(0.5), self_blend=0.0)
+    real, fake = (drawn(RANDOM, recipe, n=30, label=label) for label in (0, 1))
     assert np.array_equal(real, fake)
+
+
+def test_self_blending_makes_fakes_of_real_images_and_of_nothing_else():
+    n, faceless = 300, {"face": None}
+    batch, labels = training_images(RANDOM, only("self_blend", 0.3), n=n).__getitems__(list(range(n)))
+    plain = drawn(RANDOM, n=n)
+    assert np.array_equal(changed(batch.numpy(), plain), labels.numpy() == 1)
+    assert 0.2 < labels.double().mean() < 0.4
+    for options in ({"label": 1}, faceless):
+        images = training_images(RANDOM, only("self_blend"), n=n, **options)
+        batch, labels = images.__getitems__(list(range(n)))
+        assert np.array_equal(batch.numpy(), plain) and set(labels.tolist()) == {options.get("label", 0)}
+    assert training_images(RANDOM, only("self_blend"), n=1)[0][1] == 1
 
 
 @pytest.mark.parametrize("name", EACH)

@@ -4,8 +4,8 @@
     batch, labels = images.__getitems__([5, 2, 8])           # (3, 224, 224, 3) uint8, (3,) int64
     network(network_input(batch, preprocess, device))        # (3, 3, 224, 224) float32, normalised on the device
 
-Images stay uint8 until they are on the device: a quarter of the bytes between processes and over the bus. Nothing here
-looks at a label: both classes go through the same draws.
+Images stay uint8 until they are on the device: a quarter of the bytes between processes and over the bus. No damage
+looks at a label: both classes go through the same draws. Only self-blending does, which makes a Fake of a Real image.
 """
 
 import math
@@ -21,6 +21,8 @@ from dataset import Index
 from imaging import corruptions
 from imaging.faces import Face
 from imaging.preprocess import Preprocess
+from names import FAKE, REAL
+from training.blending import self_blended
 from training.recipes import Recipe
 
 QUALITY = (30, 100)  # of JPEG and WebP
@@ -42,7 +44,7 @@ COVERED_BEYOND = 0.35
 # are drawn in any case, so that no augmentation's draws depend on another's probability. A new one goes to the end.
 DRAWN = (
     "place", "flip", "vertical_flip", "erase", "blackout", "geometry", "rescale", "colour", "grey", "blur", "noise",
-    "jpeg", "webp",
+    "jpeg", "webp", "self_blend",
 )  # fmt: skip
 _ROW = {name: row for row, name in enumerate(DRAWN)}
 _COLUMNS = 6
@@ -69,10 +71,12 @@ class TrainingImages(Dataset):
         crop: int,
         seed: int,
         epoch: int,
+        soft: np.ndarray | None = None,
     ):
         self.pictures, self.index, self.preprocess, self.recipe = pictures, index, preprocess, recipe
         self.crop, self.seed, self.epoch = crop, seed, epoch
         self.labels = index.labels
+        self.targets = self.labels.tolist() if soft is None else soft.tolist()
         self.resizes = preprocess.frame == "whole" and preprocess.fit == "resize"
         self.probabilities = np.array([0.0 if name == "place" else getattr(recipe, name) for name in DRAWN])
 
@@ -82,20 +86,22 @@ class TrainingImages(Dataset):
     def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
         """((crop, crop, 3) uint8, label) of sample `i`."""
         image = torch.empty(self.crop, self.crop, 3, dtype=torch.uint8)
-        self._draw_into(image, i)
-        return image.numpy(), int(self.labels[i])
+        label = self._draw_into(image, i)
+        return image.numpy(), label
 
     def __getitems__(self, chosen: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """(n, crop, crop, 3) uint8 and (n,) int64: a batch as it is, for a loader that collates nothing."""
         images = torch.empty(len(chosen), self.crop, self.crop, 3, dtype=torch.uint8)
-        for image, i in zip(images, chosen, strict=True):
-            self._draw_into(image, i)
-        return images, torch.from_numpy(self.labels[chosen])
+        labels = [self._draw_into(image, i) for image, i in zip(images, chosen, strict=True)]
+        return images, torch.tensor(labels)
 
-    def _draw_into(self, image: torch.Tensor, i: int) -> None:
-        """Write what is drawn for sample `i` into an image of (crop, crop, 3)."""
+    def _draw_into(self, image: torch.Tensor, i: int) -> int:
+        """Write what is drawn for sample `i` into an image of (crop, crop, 3). Returns its label."""
         draws = np.random.default_rng((self.seed, self.epoch, i)).random((len(DRAWN), _COLUMNS))
-        happens = draws[:, 0] < self.probabilities
+        happens, label = draws[:, 0] < self.probabilities, int(self.labels[i])
+        blends = happens[_ROW["self_blend"]] = bool(
+            happens[_ROW["self_blend"]] and label == REAL and self._face(i) is not None
+        )
         base, place, pixels = self.pictures[i], draws[_ROW["place"], 1:3].tolist(), image.numpy()
         if happens[_COPIED].any() or not self._fits(base):
             pixels[:] = self._altered(base, place, draws, happens, i)
@@ -107,6 +113,7 @@ class TrainingImages(Dataset):
             image.copy_(image.flip(turned))  # NumPy takes ten times as long to copy backwards
         if happens[_ROW["erase"]]:
             erase(pixels, draws[_ROW["erase"], 1:])
+        return type(self.targets[i])(FAKE) if blends else self.targets[i]
 
     def _fits(self, base: np.ndarray) -> bool:
         """Whether the training image is a part of the base, pixel by pixel."""
@@ -119,6 +126,9 @@ class TrainingImages(Dataset):
         if not self.resizes and happens[_COPIED].any():
             base, corner, place = self._surroundings(base, place, draws, happens)
         image = Image.fromarray(base)
+        if happens[_ROW["self_blend"]]:
+            points = self._points(self._face(i), i) - corner
+            image = self_blended(image, points, _generator(draws[_ROW["self_blend"], 1]))
         if happens[_ROW["blackout"]] and (face := self._face(i)):
             image = blackout(image, self._points(face, i) - corner, draws[_ROW["blackout"], 1:])
         for name, step in STEPS.items():

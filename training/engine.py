@@ -227,6 +227,8 @@ class Learner:
     def learn(self, batches: list[tuple[torch.Tensor, torch.Tensor]], *, rate: float, count: int) -> torch.Tensor:
         """One step from the gradients of all `batches` together, each (n, h, w, 3) uint8 images and (n,) labels.
 
+        Labels are int64, or the probabilities of Fake that are to be learned, float32, where a teacher has a say.
+
         count: images of the step over all processes, so that each weighs the same however they are dealt out.
         Returns (2,): the summed cross-entropy in nats and the number of right answers over all processes, still on the
         device.
@@ -244,7 +246,8 @@ class Learner:
             with self.forward.no_sync() if waits else nullcontext():
                 with self.autocast:
                     logits = self.forward(images)
-                losses = functional.cross_entropy(logits.to(self.dtype), labels, reduction="none")
+                losses = functional.cross_entropy(logits.to(self.dtype), targets(labels, self.dtype), reduction="none")
+                labels = labels.round().long()
                 # DistributedDataParallel averages over the processes; the sum over all images is what is wanted.
                 loss = (losses * self.weights[labels]).sum() * (self.ranks.size / count)
                 self.scaler.scale(loss).backward()
@@ -286,6 +289,11 @@ class Learner:
         if self.averaged:
             self.averaged.load_state_dict(state["averaged"])
         self.steps = state["steps"]
+
+
+def targets(labels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What cross_entropy takes: labels as they are, probabilities of Fake as (n, 2) of both classes."""
+    return torch.stack((1 - labels, labels), 1).to(dtype) if labels.is_floating_point() else labels
 
 
 def make_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

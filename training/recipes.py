@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, replace
 
 PROBABILITIES = (
     "flip", "vertical_flip", "geometry", "colour", "jpeg", "webp", "blur", "noise", "rescale", "grey", "erase",
-    "blackout",
+    "blackout", "self_blend", "distil",
 )  # fmt: skip
 CHOICES = {
     "optimiser": ("adam", "adamw"),
@@ -49,6 +49,8 @@ class Recipe:
     flip, vertical_flip, jpeg, webp, blur, noise, rescale, grey, erase, blackout: probability of each.
     geometry: probability of rotating by up to `rotate` degrees, shifting by up to `shift` of a side, shearing by up to
         `shear` degrees and zooming by a factor of up to 1 + `zoom`, in one go.
+    self_blend: probability that a Real image becomes a Fake one: a copy of its face, changed a little, is blended into
+        it (training/blending.py). Needs faces.
     colour: probability of changing brightness, contrast and saturation by up to those shares, and hue by up to that
         share of the colour circle.
     """
@@ -95,6 +97,8 @@ class Recipe:
     grey: float = 0.0
     erase: float = 0.0
     blackout: float = 0.0
+    self_blend: float = 0.0
+    distil: float = 0.5
 
     def __post_init__(self):
         for name, choices in CHOICES.items():

@@ -35,6 +35,7 @@ class Session:
     precision: torch.dtype
     compiled: bool
     save_every: str  # resume.Cadence
+    soft: np.ndarray | None = None  # (n,) float32: what to learn of each training image, where a teacher has a say
 
     def batches(self, epoch: int) -> list[list[int]]:
         """The images of each batch of an epoch, over all processes together."""
@@ -45,7 +46,9 @@ class Session:
         spec = self.metadata.preprocess
         crop = self.recipe.crop(epoch, spec.size)
         index = self.data.train
-        images = TrainingImages(self.pictures, index, spec, self.recipe, crop=crop, seed=self.seed, epoch=epoch)
+        images = TrainingImages(
+            self.pictures, index, spec, self.recipe, crop=crop, seed=self.seed, epoch=epoch, soft=self.soft
+        )
         return dataset.make_loader(images, batches=[self.ranks.share(batch) for batch in batches], workers=self.workers)
 
     def learner(self, network: nn.Module, phase: Phase) -> Learner:
