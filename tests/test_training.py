@@ -133,8 +133,9 @@ def test_balanced_drawing(small_set):
     sources = ["a"] * 24 + ["b"] * 6 + ["c"] * 10
     samples = tuple(replace(s, source=source) for s, source in zip(index.samples, sources, strict=True))
     index = replace(index, samples=samples)
-    by_class, by_source = (engine.chances(index, by_source=flag) for flag in (False, True))
-    assert by_class.sum() == pytest.approx(1) and by_source.sum() == pytest.approx(1)
+    by_class, by_root, by_source = (engine.chances(index, engine.POWERS[name]) for name in ("class", "root", "source"))
+    assert by_class.sum() == pytest.approx(1) == by_root.sum() and by_source.sum() == pytest.approx(1)
+    assert by_root[:24].sum() == pytest.approx(1 / 3) and by_root[24:30].sum() == pytest.approx(1 / 6)
     assert by_class[index.labels == 1].sum() == pytest.approx(0.5) and len(set(by_class[:30].round(12))) == 1
     assert by_source[:24].sum() == pytest.approx(0.25) == by_source[24:30].sum() and by_source[30:].sum() == 0.5
     drawn = sum(

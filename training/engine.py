@@ -27,6 +27,8 @@ from training.augment import network_input
 from training.recipes import Recipe
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "fp64")
+# How the number of a source's images decides on its share of a class, by Recipe.balance.
+POWERS = {"class": 1.0, "root": 0.5, "source": 0.0}
 EVERY = 50  # steps between two looks at the losses, where looking makes the device wait
 
 
@@ -140,8 +142,8 @@ def epoch_batches(index: Index, recipe: Recipe, *, seed: int, epoch: int, ranks:
     """
     n = len(index.samples)
     draw = np.random.default_rng((seed, epoch, 0, 1))  # an image's own draws are (seed, epoch, i): not these
-    if recipe.balance in ("class", "source"):
-        order = draw.choice(n, size=n, p=chances(index, by_source=recipe.balance == "source")).tolist()
+    if recipe.balance in POWERS:
+        order = draw.choice(n, size=n, p=chances(index, POWERS[recipe.balance])).tolist()
     else:
         order = draw.permutation(n).tolist()
     batches = [order[i : i + recipe.batch_size] for i in range(0, n, recipe.batch_size)]
@@ -149,13 +151,16 @@ def epoch_batches(index: Index, recipe: Recipe, *, seed: int, epoch: int, ranks:
     return batches[:-1] if too_small and recipe.batch_size > 1 else batches
 
 
-def chances(index: Index, *, by_source: bool) -> np.ndarray:
-    """(n,) probabilities, summing to 1: each class the same in all, and with `by_source` each source within a class."""
-    keys = [(sample.label, sample.source if by_source else "") for sample in index.samples]
-    groups, members = np.unique([f"{label}/{source}" for label, source in keys], return_inverse=True)
-    labels = np.array([int(group.split("/")[0]) for group in groups])
-    of_group = 1 / np.bincount(labels)[labels] / len(set(labels.tolist()))
-    return of_group[members] / np.bincount(members)[members]
+def chances(index: Index, power: float) -> np.ndarray:
+    """(n,) probabilities, summing to 1: each class the same in all, each source within it by its size to this power.
+
+    1: each image of a class the same; 0: each source; 0.5: between.
+    """
+    groups, members = np.unique([f"{one.label}/{one.source}" for one in index.samples], return_inverse=True)
+    labels, sizes = np.array([int(group.split("/")[0]) for group in groups]), np.bincount(members)
+    of_group = sizes**power
+    of_group = of_group / np.bincount(labels, of_group)[labels] / len(set(labels.tolist()))
+    return (of_group / sizes)[members]
 
 
 def class_weights(labels: np.ndarray) -> tuple[float, float]:

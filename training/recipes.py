@@ -9,7 +9,7 @@ PROBABILITIES = (
 CHOICES = {
     "optimiser": ("adam", "adamw"),
     "schedule": ("constant", "cosine", "plateau"),
-    "balance": ("none", "loss", "class", "source"),
+    "balance": ("none", "loss", "class", "root", "source"),
     "trained": ("all", "top"),
     "fit": ("crop", "resize"),
     "preparation": ("library", "imagenet"),
@@ -31,7 +31,8 @@ class Recipe:
         warm-up: at step t at most (1 + t) / (10 + t)); 0 for none.
     patience: epochs without a better Validation AUC after which training stops; 0: never early.
     balance: "none"; "loss": each class weighs the same in the loss; "class": drawn with equal chance, with replacement;
-        "source": and within a class each source with equal chance.
+        "source": and within a class each source with equal chance; "root": each by the square root of its size, so that
+        a small source is seen more often and yet is not learned by heart.
 
     Frozen, then unfrozen
     head_epochs: the first epochs train the head alone, at head_learning_rate; the rest of the network stands still.
