@@ -140,6 +140,15 @@ def test_original_sees_in_training_what_it_is_judged_on(spec):
     assert all(np.array_equal(array, expected) for array in network_input(batch, spec, torch.device("cpu")).numpy())
 
 
+def test_a_framed_face_is_cut_or_squeezed_as_the_recipe_fits():
+    spec = replace(SPEC, frame="face")
+    base = np.asarray(spec.base(make_image(True, 5, 64), FACE.box))
+    cut = drawn(base, n=20, spec=spec, crop=32)
+    squeezed = drawn(base, n=20, spec=replace(spec, fit="resize"), crop=32)
+    assert changed(cut[1:], cut[:1]).mean() > 0.8 and not changed(squeezed[1:], squeezed[:1]).any()
+    assert np.array_equal(squeezed[0], np.asarray(Image.fromarray(base).resize((32, 32), Image.Resampling.BILINEAR)))
+
+
 def test_small_and_resized_images_are_made_as_for_judging():
     image = make_image(True, 1)
     where = np.random.default_rng((0, 1, 0)).random((len(augment.DRAWN), 6))[0, 1:3]

@@ -77,7 +77,7 @@ class TrainingImages(Dataset):
         self.crop, self.seed, self.epoch = crop, seed, epoch
         self.labels = index.labels
         self.targets = self.labels.tolist() if soft is None else soft.tolist()
-        self.resizes = preprocess.frame == "whole" and preprocess.fit == "resize"
+        self.resizes = preprocess.fit == "resize"  # to the training image; else that is cut out of the base
         self.probabilities = np.array([0.0 if name == "place" else getattr(recipe, name) for name in DRAWN])
 
     def __len__(self) -> int:

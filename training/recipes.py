@@ -40,7 +40,8 @@ class Recipe:
 
     The image
     fit: how Validation prepares an image (imaging.preprocess). Training does the same, except that with "crop" the
-        place of the crop is random.
+        place of the crop is random. A framed face is judged whole in either case; trained on are, with "crop", random
+        parts of it, where `crops` are smaller than the network's input, and with "resize" all of it.
     preparation: "library", the mean, deviation and interpolation that the architecture's published weights were trained
         with, or "imagenet", the usual ImageNet figures with bilinear resizing.
     crops: side of a training image in pixels, one after the other over the epochs in equal shares; (): the network's
