@@ -5,8 +5,8 @@ BIN    := $(VENV)/bin
 DEMO   := results/demo
 
 WEB    := deepfake-app/web
-# What `make app` serves: the demonstration's detector, made on the way, or any other: make app MODEL=best.onnx
-MODEL  ?= $(DEMO)/tiny/best.onnx
+# What `make app` serves: a model file or a folder of them.
+MODEL  ?= models/default.onnx
 
 .PHONY: setup demo test lint app web-test
 setup: $(VENV)/installed
@@ -32,11 +32,7 @@ $(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
 $(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json $(WEB)/index.html $(WEB)/vite.config.ts $(shell find $(WEB)/src $(WEB)/public -type f)
 	cd $(WEB) && npm run build
 
-$(DEMO)/tiny/best.onnx:
-	$(MAKE) demo
-	$(BIN)/python -m tools.export $(DEMO)/tiny/best.safetensors
-
-app: setup $(WEB)/dist/index.html $(MODEL)
+app: setup $(WEB)/dist/index.html
 	$(BIN)/python deepfake-app/server.py --model $(MODEL)
 
 # Needs Node 20 and Chromium.

@@ -1,10 +1,11 @@
 """Judge images with a trained detector.
 
-    python predict.py photo.jpg --model results/run/best.safetensors
-    python predict.py folder/ more/photo.png --model best.onnx --json > verdicts.jsonl
-    python predict.py group.jpg --model best.onnx --annotate marked/
-    python predict.py photo.jpg --model best.onnx --stability --explain heat/
-    curl -s https://example.org/photo.jpg | python predict.py - --model best.safetensors
+    python predict.py photo.jpg
+    python predict.py folder/ more/photo.png --json > verdicts.jsonl
+    python predict.py group.jpg --annotate marked/
+    python predict.py photo.jpg --stability --explain heat/
+    curl -s https://example.org/photo.jpg | python predict.py -
+    python predict.py samples/ --model results/run/best.safetensors      # another detector than models/default.onnx
 
 stdout carries the verdicts: a table, or with --json one JSON object a line. stderr carries the rest.
 A folder stands for every image below it, in sorted order. An .onnx model (python -m tools.export) needs no torch.
@@ -30,7 +31,7 @@ from typing import TextIO
 from PIL import ImageDraw, ImageFont
 from tqdm import tqdm
 
-from detector import Detector, ModelError, Verdict, load
+from detector import DEFAULT_MODEL, Detector, ModelError, Verdict, load
 from evaluation.explain import Explanation, can_explain, explain
 from evaluation.stability import Stability, stability, steady
 from imaging.door import MAX_BYTES, ImageError, Picture, list_images, open_image
@@ -49,7 +50,8 @@ def main(argv: list[str] | None = None) -> int:
         with open_table(args.csv) as table:
             return judge_all(args, table)
     except ModelError as error:
-        return fail(3, f"{args.model}: {error}")
+        remedy = "" if os.path.exists(args.model) else "; name a detector with --model"
+        return fail(3, f"{args.model}: {error}{remedy}")
     except BrokenPipeError:  # the reader of stdout, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -274,7 +276,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="an image, a folder, or - for standard input")
-    add("--model", required=True, help="checkpoint (.safetensors), or plain weights (.pth)")
+    add(
+        "--model",
+        default=str(DEFAULT_MODEL),
+        help=".onnx file, checkpoint (.safetensors), or plain weights (.pth); default: %(default)s",
+    )
     add(
         "--arch",
         "--model_name",

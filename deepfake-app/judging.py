@@ -21,7 +21,6 @@ from PIL import Image
 from about import read_card
 from detector import Detector, ModelError, Verdict, find_models, load
 from detector.checkpoint import kind_of_file, read_metadata
-from imaging import faces
 from imaging.door import Picture, open_image
 from measures import Measures
 from problems import ProblemError
@@ -41,11 +40,14 @@ class ClientGoneError(Exception):
 def model_files(path: str) -> dict[str, Path]:
     """The model file itself, or every one below a folder, by the name that ?model= takes. Raises ModelError.
 
+    Of a checkpoint and the .onnx file of the same name beside it, which python -m tools.export made, the latter.
     Looks at each file's header and card only, so that what cannot be served is refused at once.
     """
     found = {Path(path).name: Path(path)}
     if os.path.isdir(path):
-        models = [file for file in find_models(path) if file.name != faces.MODEL.name]  # that is no detector
+        models = find_models(path)
+        exported = {file.with_suffix("") for file in models if file.suffix.lower() == ".onnx"}
+        models = [file for file in models if file.suffix.lower() == ".onnx" or file.with_suffix("") not in exported]
         found = {file.relative_to(path).as_posix(): file for file in models}
         if not found:
             raise ModelError(f"{path}: is a directory without a model file (.safetensors, .onnx, .pth)")

@@ -1,12 +1,13 @@
 """Serve a detector: the API, and the page in deepfake-app/web.
 
-    python deepfake-app/server.py --model results/run/best.onnx
-    python deepfake-app/server.py --model models/ --host 0.0.0.0 --port 8000 --trusted-host detector.example.org
+    python deepfake-app/server.py
+    python deepfake-app/server.py --model results/ --host 0.0.0.0 --port 8000 --trusted-host detector.example.org
     python deepfake-app/server.py --model best.onnx --reload                  # while developing
     curl -F file=@photo.jpg http://127.0.0.1:5000/api/predict
 
-With a folder, every model below it is loaded, and ?model=NAME chooses. An .onnx model (python -m tools.export) needs no
-torch and is the fastest on a CPU. Images are judged in memory, never written. stderr gets one JSON line a request.
+Without --model it serves models/default.onnx. With a folder, every model below it is loaded, and ?model=NAME chooses;
+of X.onnx and X.safetensors, side by side, only the first. An .onnx model (python -m tools.export) needs no torch and is
+the fastest on a CPU. Images are judged in memory, never written. stderr gets one JSON line a request.
 
 Exit status: 0 stopped by SIGTERM, what was in flight is answered; 1 it cannot listen there; 2 usage; 3 a model cannot
 be used; 130 Ctrl-C.
@@ -15,6 +16,7 @@ be used; 130 Ctrl-C.
 import argparse
 import ctypes
 import logging
+import os
 import signal
 import sys
 import threading
@@ -27,7 +29,7 @@ if str(ROOT) not in sys.path:
 
 import listener  # noqa: E402
 from appconfig import Config  # noqa: E402
-from detector import ModelError  # noqa: E402
+from detector import DEFAULT_MODEL, ModelError  # noqa: E402
 from judging import Models, model_files  # noqa: E402
 from reloading import run_again_on_changes  # noqa: E402
 from webapp import App, create_app, refuse  # noqa: E402
@@ -51,7 +53,7 @@ def serve(args: argparse.Namespace) -> int:
         models = Models(model_files(args.model), device=args.device)
         listening = listener.listen(args.host, args.port)
     except ModelError as error:
-        return fail(3, str(error))
+        return fail(3, f"{error}{'' if os.path.exists(args.model) else '; name a detector with --model'}")
     except OSError as error:
         return fail(1, f"cannot listen on {args.host}:{args.port}: {error.strerror or error}")
     config = Config(
@@ -125,7 +127,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="server.py", allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--model", required=True, help="model file, or a folder of them: the first by name is the default")
+    add(
+        "--model",
+        default=str(DEFAULT_MODEL),
+        help="model file, or a folder of them, where the first by name is the default (default: %(default)s)",
+    )
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)")
     add("--port", type=port, default=5000, help="default: %(default)s; 0: any that is free")
     add("--threads", type=threads, default=Config.threads, help="two stay free of uploads (default: %(default)s)")

@@ -7,6 +7,8 @@
     verdict = detector.judge(open_image("photo.jpg"))
     verdict.verdict, verdict.score, verdict.notes    # "Fake", 0.93, ("...",)
 
+load(DEFAULT_MODEL) gives the one that ships.
+
 Importing this package imports no torch; loading a model that needs it does.
 """
 
@@ -24,8 +26,11 @@ from imaging.door import Picture
 from imaging.faces import FaceFinder
 from names import CLASSES, FAKE, REAL, UNSURE
 
-__all__ = ["Detector", "FaceVerdict", "Metadata", "ModelError", "Verdict", "find_models", "load", "most_fake"]
+__all__ = [
+    "DEFAULT_MODEL", "Detector", "FaceVerdict", "Metadata", "ModelError", "Verdict", "find_models", "load", "most_fake",
+]  # fmt: skip
 
+DEFAULT_MODEL = Path(__file__).parent.parent / "models" / "default.onnx"  # judges where no other is named
 MIN_FACE = 40  # longer side of its box, pixels: smaller faces carry no evidence
 
 

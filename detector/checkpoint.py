@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 
 from detector.calibration import Calibration
 from detector.onnx_file import read_onnx_metadata
+from imaging import faces
 from imaging.preprocess import Preprocess
 from names import CLASSES
 
@@ -122,11 +123,17 @@ def write_atomically(path: str | os.PathLike, data: bytes | str) -> None:
 
 
 def find_models(folder: str | os.PathLike) -> list[Path]:
-    """Every model file below a folder, sorted. Hidden files are passed over: a partly written one is hidden."""
+    """Every model file below a folder, sorted.
+
+    Hidden files are passed over, since a partly written one is hidden, and the face finder, which is no detector.
+    """
     return sorted(
         path
         for path in Path(folder).rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not path.name.startswith(".")
+        and path.name != faces.MODEL.name
     )
 
 

@@ -29,6 +29,7 @@ from detector import Metadata, ModelError, checkpoint, find_models, load, read_m
 from detector.backend_torch import head_of, recognise, recognise_head
 from detector.calibration import Calibration
 from detector.checkpoint import FORMAT, FORMAT_VERSION, read_weights, save_checkpoint, write_atomically
+from imaging import faces
 from imaging.preprocess import Preprocess
 
 ROOT = Path(__file__).parent.parent
@@ -421,7 +422,8 @@ def test_the_asked_architecture_must_be_the_one_in_the_file(files):
 
 
 def test_model_files_of_a_folder(tmp_path):
-    for name in ("b.PTH", "a.safetensors", "run/best.pt", "run/.best.pth.x1", ".a.pth", "notes.txt", "x.pth.part"):
+    for name in ("b.PTH", "a.safetensors", "run/best.pt", "run/.best.pth.x1", ".a.pth", "notes.txt", "x.pth.part",
+                 f"run/{faces.MODEL.name}"):  # fmt: skip
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()

@@ -82,40 +82,44 @@ def test_what_is_copied_is_not_ignored():
     reason="docker compose is not installed",
 )
 @pytest.mark.parametrize("profile", ["dev", "prod"])
-def test_docker_compose_understands_it(profile, tmp_path):
+@pytest.mark.parametrize("models", [{}, {"MODELS": "results"}], ids=["default", "given"])
+def test_docker_compose_understands_it(profile, models):
     done = subprocess.run(
         ["docker", "compose", "--profile", profile, "config", "--quiet"],
-        cwd=ROOT, env={"MODELS": str(tmp_path), "PATH": "/usr/bin:/usr/local/bin:/bin"}, capture_output=True, text=True,
+        cwd=ROOT, env=models | {"PATH": "/usr/bin:/usr/local/bin:/bin"}, capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_what_the_image_runs_works_with_what_it_holds(trained, tmp_path):
-    """The very command and health check, in a folder with nothing but what the Dockerfile copies."""
-    image, models = tmp_path / "app", tmp_path / "models"
-    models.mkdir()
+@pytest.fixture(scope="module")
+def image(trained, tmp_path_factory):
+    """A folder with nothing but what the Dockerfile copies, and a small detector in the place of the one that ships."""
+    image = tmp_path_factory.mktemp("image") / "app"
     for sources, place in copied():
         for source in sources:
             for path in ROOT.glob(source):
                 into = image / place / path.name if place.endswith("/") else image / place
                 into.parent.mkdir(parents=True, exist_ok=True)
                 if path.is_dir():
-                    shutil.copytree(path, into, ignore=shutil.ignore_patterns("__pycache__"))
+                    shutil.copytree(path, into, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
                 else:
                     shutil.copy(path, into)
     (image / "deepfake-app/web/dist").mkdir(parents=True)
     (image / "deepfake-app/web/dist/index.html").write_text("<!doctype html>")
-    shutil.copy(exported_from(trained), models)
-    shutil.copy(ROOT / "models/yunet_n_dynamic.onnx", models)  # the face finder, which is no detector
+    shutil.copy(exported_from(trained), image / "models/default.onnx")
+    return image
 
-    python, program, *arguments = (str(models) if word == "/models" else word for word in instruction("CMD"))
+
+def test_what_the_image_runs_works_with_what_it_holds(image):
+    """The very command and health check, with nothing mounted."""
+    python, program, *arguments = instruction("CMD")
     check = instruction("HEALTHCHECK")
     assert (python, check[0]) == ("python", "python")
     before = sorted(image.rglob("*"))
     with running("-B", program, *arguments, program="-u", cwd=image) as server:
         assert server.post(photo())[0] == 200 and server.post(photo(), "/api/predict?explain=1")[0] == 200
         assert server.get("/")[2] == b"<!doctype html>"
-        assert json.loads(server.get("/api/models")[2]) == {"models": ["tiny.onnx"]}
+        assert json.loads(server.get("/api/models")[2]) == {"models": ["default.onnx"]}
         healthy = [word.replace(":5000/", f":{server.port}/") for word in check[1:]]
         assert subprocess.run([sys.executable, *healthy]).returncode == 0
         assert server.end() == 0
@@ -123,9 +127,30 @@ def test_what_the_image_runs_works_with_what_it_holds(trained, tmp_path):
     assert sorted(image.rglob("*")) == before  # it may be read-only
 
 
+def test_what_compose_runs_serves_the_folder_that_is_mounted(image, trained, tmp_path):
+    shutil.copy(exported_from(trained), tmp_path)
+    shutil.copy(ROOT / "models/yunet_n_dynamic.onnx", tmp_path)  # the face finder, which is no detector
+    service = SERVICES["app"]
+    [folder] = (volume["target"] for volume in service["volumes"])
+    python, program, *arguments = (str(tmp_path) if word == folder else word for word in service["command"])
+    assert python == "python" and str(tmp_path) in arguments
+    with running("-B", program, *arguments, program="-u", cwd=image) as server:
+        assert json.loads(server.get("/api/models")[2]) == {"models": ["tiny.onnx"]}
+        assert server.end() == 0
+
+
+def test_unless_told_the_folder_that_ships_is_mounted():
+    for name in ("app", "server-dev"):
+        [volume] = (volume for volume in SERVICES[name]["volumes"] if isinstance(volume, dict))
+        assert volume == {"type": "bind", "source": "${MODELS:-./models}", "target": "/models", "read_only": True}
+    ignored = (ROOT / "deepfake-app/Dockerfile.dockerignore").read_text().splitlines()
+    assert ignored.index("models/*.safetensors") > ignored.index("!models")  # the image could not read them
+
+
 def test_development_runs_the_same_program():
     command = SERVICES["server-dev"]["command"]
-    assert command == [*instruction("CMD"), "--reload"]
+    assert command == [*SERVICES["app"]["command"], "--reload"]
+    assert set(instruction("CMD")) < set(command)
     assert Path(ROOT / command[1]).is_file()
     assert json.loads((ROOT / "deepfake-app/web/package.json").read_text())["scripts"].keys() >= {"build", "dev"}
     assert "DEEPFAKE_SERVER" in (ROOT / "deepfake-app/web/vite.config.ts").read_text()

@@ -14,9 +14,11 @@ import pytest
 import torch
 import torchvision
 from conftest import ROOT, make_image, run
+from server_world import exported_from
 from test_onnx import saved_with
 
 import predict
+from detector import DEFAULT_MODEL
 from detector.calibration import Calibration
 from detector.checkpoint import read_metadata, read_weights, save_checkpoint
 from evaluation import stability
@@ -94,6 +96,43 @@ def test_a_model_that_is_not_there(judge, tmp_path, model, message):
     make_image(True, 1).save(tmp_path / "photo.png")
     status, _, said = judge(tmp_path / "photo.png", model=model)
     assert (status, message in said) == (3, True)
+
+
+WITHOUT_MODEL = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv.pop(1))
+import detector
+detector.DEFAULT_MODEL = Path(sys.argv.pop(1))
+import predict
+status = predict.main(sys.argv[1:])
+print(status, *sys.modules)
+"""
+
+
+def without_model(folder, default, *arguments):
+    """predict.py without --model, called from `folder`, where another file is the default: (output, stderr)."""
+    command = [sys.executable, "-c", WITHOUT_MODEL, str(ROOT), str(default), *map(str, arguments)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return done.stdout.splitlines(), done.stderr
+
+
+def test_without_a_model_the_one_beside_the_program_judges(trained, tmp_path):
+    assert DEFAULT_MODEL == ROOT / "models" / "default.onnx"
+    (tmp_path / "photos").mkdir()
+    make_image(True, 1).save(tmp_path / "photos/photo.png")
+    (answer, last), _ = without_model(tmp_path, exported_from(trained), "photos/", "--json")
+    assert json.loads(answer)["model"]["name"] == "tiny.onnx"
+    assert last.startswith("0 ") and "onnxruntime" in last.split()
+    assert not {"torch", "torchvision", "timm", "onnx", "sklearn", "matplotlib"} & set(last.split())
+
+
+def test_without_any_model_it_says_what_to_do(tmp_path):
+    make_image(True, 1).save(tmp_path / "photo.png")
+    default = tmp_path / "models/default.onnx"
+    (last,), said = without_model(tmp_path, default, "photo.png")
+    assert last.startswith("3 ")
+    assert said == f"predict.py: error: {default}: model file not found; name a detector with --model\n"
 
 
 def test_bad_images_alone_do_not_load_the_model(judge, bad):

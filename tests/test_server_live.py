@@ -40,6 +40,7 @@ from server_world import (
 
 import predict
 from detector import ModelError
+from imaging import faces
 from judging import Models, model_files
 from problems import PROBLEMS
 
@@ -548,7 +549,6 @@ def test_what_is_refused_before_it_listens(tmp_path, exported):
             (("--model", exported, "--host", "no.such.host.invalid"), 1, "cannot listen on no.such.host.invalid"),
             (("--model", exported, "--threads", 2), 2, "must be from 3 to 64"),
             (("--model", exported, "--port", 70_000), 2, "must be from 0 to 65535"),
-            ((), 2, "required: --model"),
         ):
             done = run("deepfake-app/server.py", *arguments)
             assert (done.returncode, done.stdout) == (status, "") and says in done.stderr, done.stderr
@@ -572,6 +572,45 @@ def test_a_folder_of_models(exported, trained, tmp_path):
         assert server.wait() == 3 and "c.onnx: damaged ONNX file" in server.text
 
 
+def test_a_checkpoint_beside_its_onnx_file_is_not_served_too(exported, trained, tmp_path):
+    """As in models/: one detector in two files, its card, and the face finder."""
+    for name, source in (
+        ("default.onnx", exported), ("default.safetensors", trained / "best.safetensors"),
+        ("other.safetensors", trained / "last.safetensors"), (faces.MODEL.name, faces.MODEL),
+    ):  # fmt: skip
+        (tmp_path / name).write_bytes(source.read_bytes())
+    (tmp_path / "default.card.json").write_text('{"data": ["faces"]}')
+    assert list(model_files(str(tmp_path))) == ["default.onnx", "other.safetensors"]
+    (tmp_path / "other.safetensors").unlink()
+    with running("--model", tmp_path) as server:
+        assert json.loads(server.get("/api/models")[2]) == {"models": ["default.onnx"]}
+        assert "ready: default.onnx, ONNX Runtime" in server.text
+        assert json.loads(server.get("/api/model")[2])["data_notes"] == ["faces"]
+        assert server.end() == 0
+
+
+WITHOUT_MODEL = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv.pop(1))
+import server
+server.DEFAULT_MODEL = Path(sys.argv.pop(1))
+sys.exit(server.main())
+"""
+
+
+def test_without_a_model_the_one_that_ships_is_served(exported, tmp_path):
+    """Another file stands for it. Called from anywhere."""
+    given = (WITHOUT_MODEL, ROOT / "deepfake-app")
+    with running(*given, exported, program="-c", cwd=tmp_path) as server:
+        assert server.post(photo())[2]["model"]["name"] == exported.name
+        assert server.end() == 0
+    missing = tmp_path / "models/default.onnx"
+    with Process(*given, missing, program="-c", cwd=tmp_path) as server:
+        assert server.wait() == 3
+        assert server.said == [f"server.py: error: {missing}: model file not found; name a detector with --model\n"]
+
+
 def test_reload_starts_it_again(exported, tmp_path):
     """With a copy of the program, whose file then changes."""
     for name in ("detector", "imaging", "evaluation", "models", "names.py", "deepfake-app"):
@@ -592,10 +631,10 @@ def test_reload_starts_it_again(exported, tmp_path):
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_the_manual_s_commands_run(exported, tmp_path):
     (tmp_path / "photo.jpg").write_bytes(photo(1, 64, "JPEG"))
-    (tmp_path / "best.onnx").write_bytes(exported.read_bytes())
+    (tmp_path / "default.onnx").write_bytes(exported.read_bytes())
     commands = re.findall(r"^curl .*$", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
     assert len(commands) >= 11
-    with running("--model", tmp_path / "best.onnx") as server:
+    with running("--model", tmp_path / "default.onnx") as server:
         for command in commands:
             there = command.replace("127.0.0.1:5000", f"127.0.0.1:{server.port}")
             done = subprocess.run([*shlex.split(there), "-sf"], cwd=tmp_path, capture_output=True, text=True)
