@@ -2,14 +2,17 @@
 
     python eval.py --models results/run/best.safetensors --data data/Test
     python eval.py --models results/ --data data --extra swaps=other/Test --extra phones=photos --robustness --stability
+    python eval.py --models best.onnx --data swaps/Test --data gan/Test        # trained on both kinds
     torchrun --nproc-per-node 2 eval.py --models results/ --data data/Test     # each process judges its share
 
---data, and each set of --extra, is a folder with Real/ and Fake/ (one of them will do), or one with Test/, which is
-then taken. Sub-folders of Real/ and Fake/ are sources (a generator, a camera, a video), and are told apart. The sets
-are never averaged together. Each image is decoded once, however many models judge it.
+--data is a set that is like the training images, and may be given again; a set of --extra is foreign to them. Each is a
+folder with Real/ and Fake/ (one of them will do), or one with Test/, which is then taken. Sub-folders of Real/ and
+Fake/ are sources (a generator, a camera, a video), and are told apart. The sets are never averaged together. Each image
+is decoded once, however many models judge it.
 
 The output folder gets report.md and report.html, comparison.csv, .md and .txt with a row for each model and set, and
-for each model a folder with predictions.csv, metrics.json and plots; its extra/<name>/ holds the same for an extra set.
+for each model a folder with predictions.csv, metrics.json and plots; its extra/<name>/ holds the same for an extra set,
+and its sets/<name>/ for each set of --data where there are several.
 --robustness adds robustness.csv, reencode.csv and stress.json; --stability says how many verdicts flip under benign
 changes. mistakes.png shows images of the set: it is for your eyes.
 
@@ -25,6 +28,7 @@ import re
 import sys
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +75,7 @@ class Set:
 
     name: str
     role: str  # IN_DOMAIN or FOREIGN
+    place: str  # its folder, below a model's: "." for the only in-domain set
     index: dataset.Index
     robustness: bool
     stability: bool
@@ -80,11 +85,6 @@ class Set:
         """What is done to each image; stability's by their names, the others by stress's keys."""
         changes = stress.changes_for() if self.robustness else {stress.UNTOUCHED: None}
         return changes | (stability.CHANGES if self.stability else {})
-
-
-def folder_of(out: Path, model: str, images: str, role: str) -> Path:
-    """Where what is known of a model on a set of images is written."""
-    return out / model if role == IN_DOMAIN else out / model / "extra" / images
 
 
 def main_eval(argv: list[str] | None = None) -> int:
@@ -189,23 +189,34 @@ def model_names(given: list[str]) -> dict[str, Path]:
 
 
 def choose_sets(args: argparse.Namespace, detectors: dict[str, Detector]) -> list[Set]:
-    """The set of --data, and the foreign ones of --extra. Raises DatasetError."""
-    given = {args.data_name: (IN_DOMAIN, args.data)} | {name: (FOREIGN, path) for name, path in args.extra.items()}
-    stressed = None if args.robustness is None else args.robustness or [args.data_name]
+    """The sets of --data, and the foreign ones of --extra. Raises DatasetError."""
+    given = {name: (IN_DOMAIN, path) for name, path in args.data.items()}
+    given |= {name: (FOREIGN, path) for name, path in args.extra.items()}
+    stressed = None if args.robustness is None else args.robustness or list(args.data)
     unknown = sorted(set(stressed or ()) - set(given))
     if unknown:
         raise dataset.DatasetError(f"--robustness {unknown[0]}: no such set (there are {', '.join(given)})")
     sets = [
         Set(
-            name, role, choose_images(Path(path), detectors, strict=args.strict),
+            name, role, place_of(name, role, alone=len(args.data) == 1),
+            choose_images(Path(path), detectors, strict=args.strict),
             robustness=stressed is not None and name in stressed, stability=args.stability and role == IN_DOMAIN,
         )
         for name, (role, path) in given.items()
     ]  # fmt: skip
-    for extra in sets[1:]:
-        if extra.index.digest == sets[0].index.digest:
-            raise dataset.DatasetError(f"--extra {extra.name} holds the very images of --data; it is not foreign")
+    for one, other in combinations(sets, 2):
+        if one.index.digest == other.index.digest and one.role == IN_DOMAIN:
+            which = f"--extra {other.name}" if other.role == FOREIGN else f"--data {other.name}"
+            why = "it is not foreign" if other.role == FOREIGN else "give each set once"
+            raise dataset.DatasetError(f"{which} holds the very images of --data {one.name}; {why}")
     return sets
+
+
+def place_of(name: str, role: str, *, alone: bool) -> str:
+    """Where what is known of a set is written, below a model's folder. alone: the only one of --data."""
+    if role == FOREIGN:
+        return f"extra/{name}"
+    return "." if alone else f"sets/{name}"
 
 
 def choose_images(data: Path, detectors: dict[str, Detector], *, strict: bool) -> dataset.Index:
@@ -244,7 +255,7 @@ def evaluate_and_visualize(
     name: str, detector: Detector, images: Set, logits: dict[object, np.ndarray], out: Path
 ) -> dict[str, object]:
     """Write what is known of one model on one set; its row of the comparison."""
-    folder = folder_of(out, name, images.name, images.role)
+    folder = out / name / images.place
     clear(folder)
     index, calibration = images.index, detector.metadata.calibration
     folder.mkdir(parents=True, exist_ok=True)
@@ -329,8 +340,9 @@ def write_comparison(rows: list[dict], out: Path) -> None:
     for foreign, name in sorted(keys) or [(False, "")]:
         here = [row for row in rows if (row["role"] != IN_DOMAIN) == foreign and row.get("set", name) == name]
         columns = {key: heading for key, heading in TABLE.items() if any(row.get(key) is not None for row in here)}
-        texts.append((f"foreign set {name}:\n" if foreign else "") + report.to_text(here, columns))
-        pages_.append((f"Foreign set {name}:\n\n" if foreign else "") + report.to_markdown(here, columns))
+        head = f"foreign set {name}:" if foreign else f"set {name}:" if sum(not key[0] for key in keys) > 1 else ""
+        texts.append((head and f"{head}\n") + report.to_text(here, columns))
+        pages_.append((head and f"{head[0].upper()}{head[1:]}\n\n") + report.to_markdown(here, columns))
     write_atomically(out / "comparison.txt", "\n\n".join(texts) + "\n")
     write_atomically(out / "comparison.md", "\n\n".join(pages_) + "\n")
     write_atomically(out / "comparison.csv", report.to_csv(rows, CSV_COLUMNS))
@@ -360,7 +372,11 @@ def forget_earlier(out: Path) -> None:
     """--overwrite: what an earlier evaluation wrote there is no part of this one."""
     try:
         with (out / "comparison.csv").open(encoding="utf-8", newline="") as file:
-            folders = [folder_of(out, row["model"], row["set"], row["role"]) for row in csv.DictReader(file)]
+            folders = [
+                out / row["model"] / place_of(row["set"], row["role"], alone=alone)
+                for row in csv.DictReader(file)
+                for alone in (True, False)
+            ]
     except (OSError, KeyError, ValueError):
         return
     for folder in folders:
@@ -379,9 +395,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--models", nargs="+", required=True, help="model files, or folders of them")
-    add("--data", required=True, help="folder with Real/ and Fake/, or with Test/")
+    add("--data", action="append", required=True, help="folder with Real/ and Fake/, or with Test/; again for more")
     add("--extra", action="append", type=named, default=[], metavar="NAME=FOLDER", help="a foreign set; again for more")
-    add("--robustness", nargs="*", metavar="SET", help="stress the models: on --data, or on the sets named")
+    add("--robustness", nargs="*", metavar="SET", help="stress the models: on each --data, or on the sets named")
     add("--stability", action="store_true", help="how many verdicts on --data flip under benign changes")
     add("--out", help="output folder (default: results/evaluation_<time>)")
     add("--overwrite", action="store_true", help="write into an --out that is not empty")
@@ -390,13 +406,19 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
     add("--strict", action="store_true", help="an image that cannot be read is an error")
     args = parser.parse_args(argv)
-    parts = Path(args.data).resolve().parts[1:] or ("data",)
-    args.data_name = "/".join(parts[-2:] if parts[-1].lower() in dataset.SPLIT_NAMES["Test"] else parts[-1:])
-    twice = [name for name, _ in args.extra if [args.data_name, *(name for name, _ in args.extra)].count(name) > 1]
+    given = [(name_of(Path(folder)), folder) for folder in args.data]
+    names = [name for name, _ in given + args.extra]
+    twice = [name for name in names if names.count(name) > 1]
     if twice:
-        parser.error(f"two sets are called {twice[0]}")
-    args.extra = dict(args.extra)
+        parser.error(f"two sets are called {twice[0]}; evaluate one of them by itself, into another --out")
+    args.data, args.extra = dict(given), dict(args.extra)
     return args
+
+
+def name_of(folder: Path) -> str:
+    """What a set of --data is called: its folder, and for a Test folder the one around it too."""
+    parts = folder.resolve().parts[1:] or ("data",)
+    return "/".join(parts[-2:] if parts[-1].lower() in dataset.SPLIT_NAMES["Test"] else parts[-1:])
 
 
 def named(text: str) -> tuple[str, str]:

