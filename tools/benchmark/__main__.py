@@ -1,6 +1,7 @@
 """Time this program against the original one, side by side.
 
     python -m tools.benchmark predict --arch efficientnet_b0
+    python -m tools.benchmark predict --model models/default.onnx
     python -m tools.benchmark train --arch resnet50 --data data --repeats 5
     python -m tools.benchmark loader --data data
     python -m tools.benchmark eval --arch efficientnet_b0
@@ -29,7 +30,7 @@ from tools.benchmark import evaluate, predict, serve, training
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     if args.what == "predict":
-        result = predict.benchmark(args.arch, args.repeats)
+        result = predict.benchmark(args.arch, args.repeats, args.model)
     elif args.what == "train":
         result = training.benchmark_steps(
             args.arch, args.data, args.repeats, batch_size=args.batch_size, device=args.device, compiled=args.compile
@@ -54,6 +55,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("what", choices=("predict", "train", "loader", "eval", "serve", "quality"))
     add("--arch", choices=names.ARCHITECTURES[:2], default="resnet50")
+    add("--model", help="of predict: a model file for our side, instead of random weights of --arch")
     add("--data", help="folder with Train/ and Validation/ (all but predict, serve); of eval, with Real/ and Fake/")
     add("--repeats", type=int, default=10, help="pairs (default: %(default)s)")
     add("--batch-size", type=int, default=32, help="of train (default: %(default)s)")

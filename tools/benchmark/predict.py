@@ -43,11 +43,11 @@ print("judging seconds", time.perf_counter() - began)
 """
 
 
-def benchmark(arch: str, repeats: int) -> dict:
-    """All figures, and what people read of them on stdout."""
+def benchmark(arch: str, repeats: int, model: str | None = None) -> dict:
+    """All figures, and what people read of them on stdout. model: a file of ours, for our side; else random weights."""
     print(f"{CORES} cores; {repeats} pairs, {folder_pairs(repeats)} of folders; medians")
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        result = predict(arch, repeats, Path(folder))
+        result = predict(arch, repeats, Path(folder), model and Path(model).resolve())
     for row in result["rows"]:
         print(
             f"{row['what']:34}  original {row['original_s']:7.3f} s {row['original_mb']:6.0f} MB"
@@ -59,8 +59,8 @@ def benchmark(arch: str, repeats: int) -> dict:
     return result
 
 
-def predict(arch: str, repeats: int, folder: Path) -> dict:
-    """All figures of `predict` for one architecture."""
+def predict(arch: str, repeats: int, folder: Path, model: Path | None = None) -> dict:
+    """All figures of `predict` for one architecture; on our side with `model` instead, where there is one."""
     weights, whole, faced = make_models(arch, folder)
     images = make_images(folder / "images", 200)
     original = [sys.executable, "-c", ORIGINAL, arch, str(weights)]
@@ -70,6 +70,12 @@ def predict(arch: str, repeats: int, folder: Path) -> dict:
         "cold start, one image, faces on": ([*original, images[0]], [*ours, faced, images[0]]),
         "folder of 200, faces off": ([*original, *images], [*ours, whole, *images]),
     }
+    if model:
+        faced = model
+        cases = {
+            "cold start, one image": ([*original, images[0]], [*ours, model, images[0]]),
+            "folder of 200": ([*original, *images], [*ours, model, *images]),
+        }
     rows = []
     for what, (theirs, mine) in cases.items():
         pairs = folder_pairs(repeats) if "folder" in what else repeats
@@ -78,7 +84,7 @@ def predict(arch: str, repeats: int, folder: Path) -> dict:
         rows.append({"what": what} | compare(times[1:]))  # the first pair warms the file cache
     rows += [warm_folder(rows)]
     return {
-        "benchmark": "predict", "arch": arch, "repeats": repeats, "cores": CORES,
+        "benchmark": "predict", "arch": arch, "model": model and str(model), "repeats": repeats, "cores": CORES,
         "threads": {"original": "torch's default", "ours": "all cores for one image, one each for a folder"},
         "rows": rows, "photo": photo(folder, faced),
     }  # fmt: skip
@@ -90,8 +96,8 @@ def folder_pairs(repeats: int) -> int:
 
 
 def warm_folder(rows: list[dict]) -> dict:
-    """What a folder costs beyond one image: the start taken off both sides, faces off."""
-    one, many = rows[0], rows[2]
+    """What a folder costs beyond one image: the start taken off both sides (of the first row and the last)."""
+    one, many = rows[0], rows[-1]
     theirs, mine = many["original_s"] - one["original_s"], many["ours_s"] - one["ours_s"]
     return many | {
         "what": "folder of 200, start taken off", "original_s": theirs, "ours_s": mine, "speedup": theirs / mine,
@@ -178,9 +184,11 @@ def photo_work(path: str, model: str, side: int = 1500, repeats: int = 15) -> di
     pixels += draw.normal(0, 4, pixels.shape[:2])[..., None]
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=92)
     find, detector, image = FaceFinder(), load(model, device="cpu", threads=1), open_image(path).image
+    box = find(image)[0][0].box
     work = {
         "decoding, s": lambda: open_image(path),
         "finding the faces, s": lambda: find(image),
+        "judging the face, s": lambda: detector.logits(detector.metadata.preprocess.views(image, [box])),
         "the whole answer, s": lambda: detector.judge(open_image(path)),
     }
     times: dict[str, list[float]] = {name: [] for name in work}

@@ -1,0 +1,99 @@
+"""The detector that ships: its files, its score through every door, and what its card says of it."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import ROOT, run
+from server_world import form, part
+
+from appconfig import Config
+from dataset import DeepFakeDataset, index_folder, with_faces
+from detector import DEFAULT_MODEL, load
+from detector.calibration import Calibration
+from evaluation import card, pages
+from evaluation.explain import can_explain
+from evaluation.scoring import score_index
+from imaging.door import list_images, open_image
+from judging import Models, model_files
+from names import FAKE, REAL
+from webapp import create_app
+
+CHECKPOINT = DEFAULT_MODEL.with_suffix(".safetensors")
+FACES = sorted(path for path in list_images(ROOT / "samples") if "no-face" not in path.parts)
+EQUAL = 1e-4
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load(DEFAULT_MODEL, device="cpu", threads=1)
+
+
+def test_its_files(shipped):
+    assert DEFAULT_MODEL.stat().st_size <= 25e6
+    assert can_explain(shipped)
+    assert shipped.metadata == load(CHECKPOINT, device="cpu").metadata
+    assert shipped.metadata.preprocess.frame == "face"
+
+
+def test_it_is_calibrated_on_its_validation_images(shipped):
+    calibration, training = shipped.metadata.calibration, shipped.metadata.training
+    assert calibration.fitted_on == training["data"]["Validation"]["digest"]
+    assert calibration.n == training["data"]["Validation"]["n"] and calibration != Calibration()
+    low, high = calibration.unsure
+    assert 0 < low <= calibration.threshold <= high < 1
+    assert calibration.threshold <= calibration.threshold_fpr_5 <= calibration.threshold_fpr_1
+    assert not any(
+        "/" == str(value)[:1] for value in training["arguments"].values()
+    )  # no path of the machine it is from
+
+
+def test_one_score_through_every_door(shipped, tmp_path):
+    """Checkpoint and export, loader, evaluation, command line and server."""
+    expected = {path: shipped.judge(open_image(path)).score for path in FACES}
+    assert len(FACES) == 13 and len({round(score, 3) for score in expected.values()}) > 5
+
+    checkpoint = load(CHECKPOINT, device="cpu")
+    for path, score in expected.items():
+        assert checkpoint.judge(open_image(path)).score == pytest.approx(score, abs=EQUAL), path
+
+    single = [path for path in FACES if path.name != "both.jpg"]  # a loader gives the largest face alone
+    root = tmp_path / "set"
+    for label, paths in (("Real", single[::2]), ("Fake", single[1::2])):
+        for path in paths:
+            (root / label).mkdir(parents=True, exist_ok=True)
+            (root / label / path.name).write_bytes(path.read_bytes())
+    index = with_faces(index_folder(root))
+    logits = score_index({"onnx": shipped, "torch": checkpoint}, index)
+    preprocess = shipped.metadata.preprocess
+    for i, sample in enumerate(index.samples):
+        score = next(score for path, score in expected.items() if path.name == sample.path.name)
+        for detector in ("onnx", "torch"):
+            assert shipped.metadata.calibration.scores(logits[detector][i : i + 1])[0] == pytest.approx(
+                score, abs=EQUAL
+            )
+        image, label = DeepFakeDataset(index, lambda image, box=index.boxes[i][0]: preprocess(image, box))[i]
+        assert label in (REAL, FAKE)
+        assert shipped.scores(np.asarray(image)[None])[0] == pytest.approx(score, abs=EQUAL)
+
+    done = run("predict.py", *FACES, "--json")
+    said = {answer["file"]: answer["score"] for answer in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 0 and said == {
+        str(path): pytest.approx(score, abs=EQUAL) for path, score in expected.items()
+    }
+
+    app = create_app(Models(model_files(str(DEFAULT_MODEL)), device="cpu"), Config())
+    app.models.load(app.bench.prepare)
+    for path, score in expected.items():
+        body, headers = form(part(path.read_bytes(), filename=path.name))
+        answer = app.test_client().post("/api/predict", data=body, headers=headers)
+        assert answer.get_json()["score"] == pytest.approx(score, abs=EQUAL), path
+
+
+def test_its_card_is_made_from_its_evaluations(tmp_path):
+    """Made again, it says the same: no number in it was typed."""
+    made = card.read(DEFAULT_MODEL, pages.gather(ROOT / "results" / "reference"))
+    said = json.loads(DEFAULT_MODEL.with_suffix(".card.json").read_text())
+    assert json.loads(json.dumps(card.as_json(made))) == said
+    names = {one.set_name: one.role for one in made.found}
+    assert names == {"dfdc/Test": pages.IN_DOMAIN, "stylegan/Test": pages.IN_DOMAIN, "cifake": pages.FOREIGN}
