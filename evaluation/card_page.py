@@ -252,7 +252,9 @@ def training_command(card: Card) -> str:
     """train.py with the arguments that decide on the result; of files and folders, the names alone."""
     arguments = dict(card.of_training("arguments") or {})
     arguments["head"] = card.of_training("settings", "head", "hidden")
-    words = ["python", "train.py"]
+    processes = card.of_training("processes")
+    several = isinstance(processes, int) and processes > 1
+    words = ["torchrun", "--nproc-per-node", str(processes), "train.py"] if several else ["python", "train.py"]
     for name, value in arguments.items():
         if not value or value == "auto" or name in ELSEWHERE:
             continue
