@@ -326,14 +326,24 @@ def default_workers(device: torch.device, ranks: Ranks) -> int:
 
 
 def soft_targets(args: argparse.Namespace, index: dataset.Index) -> np.ndarray | None:
-    """(n,) float32: between the label and what the teacher says, by --set distil; the label where it says nothing."""
+    """(n,) float32: between the label and what the teacher says, by --set distil; the label where it says nothing.
+
+    Raises TrainingError where the teacher's file is no such table.
+    """
     if not args.teacher:
         return None
-    with open(args.teacher, newline="") as file:
-        scores = {row["sha256"]: float(row["score"]) for row in csv.DictReader(file)}
-    said = np.array([scores.get(content, np.nan) for content in index.hashes])
-    said = np.where(np.isnan(said), index.labels, said)
-    return ((1 - args.values.distil) * index.labels + args.values.distil * said).astype(np.float32)
+    try:
+        with open(args.teacher, newline="", encoding="utf-8") as file:
+            scores = {row["sha256"]: float(row["score"]) for row in csv.DictReader(file)}
+    except (KeyError, ValueError, TypeError) as error:
+        raise TrainingError(f"{args.teacher}: not a CSV file with the columns sha256 and score") from error
+    if not all(0 <= score <= 1 for score in scores.values()):
+        raise TrainingError(f"{args.teacher}: a score is not from 0 to 1")
+    labels = index.labels
+    said = np.array([scores.get(content, label) for content, label in zip(index.hashes, labels, strict=True)])
+    if not scores.keys() & set(index.hashes):
+        raise TrainingError(f"{args.teacher} says nothing of the training images")
+    return ((1 - args.values.distil) * labels + args.values.distil * said).astype(np.float32)
 
 
 def describe_data(data: dataset.TrainingData, ranks: Ranks) -> None:

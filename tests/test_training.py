@@ -9,10 +9,12 @@ import pytest
 import torch
 
 import model
+import train
 from dataset import index_folder
 from evaluation.ranks import Ranks
 from imaging.preprocess import Preprocess
 from training import engine, resume
+from training.augment import TrainingImages
 from training.recipes import RECIPES, Recipe, with_values
 
 SPEC = Preprocess(size=32)
@@ -376,3 +378,49 @@ def test_cadence():
 def test_every_recipe_is_plain_data():
     for recipe in RECIPES.values():
         assert recipe == Recipe(**dataclasses.asdict(recipe))
+
+
+# A teacher
+
+
+def test_targets_between_labels_are_learned_as_such():
+    """The loss of a target of 0.25 is a quarter of that of 1 and three quarters of that of 0."""
+    logits, labels = torch.randn(6, 2, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 1, 0])
+    cross_entropy = torch.nn.functional.cross_entropy
+    assert engine.targets(labels, torch.float64) is labels
+    hard = cross_entropy(logits, engine.targets(labels.float(), torch.float64))
+    assert hard.item() == pytest.approx(cross_entropy(logits, labels).item())
+    quarter = cross_entropy(logits, engine.targets(torch.full((6,), 0.25), torch.float64))
+    ends = [cross_entropy(logits, torch.full((6,), label)).item() for label in (0, 1)]
+    assert quarter.item() == pytest.approx(0.75 * ends[0] + 0.25 * ends[1])
+
+
+def test_what_a_teacher_says_is_mixed_with_the_labels(small_set, tmp_path):
+    index, path = index_folder(small_set / "Train"), tmp_path / "teacher.csv"
+    path.write_text(f"sha256,score\n{index.hashes[0]},0.9\n{index.hashes[-1]},0.5\n")
+    args = train.parse_arguments(["--data", str(small_set), "--teacher", str(path), "--set", "distil=0.5"])
+    expected = index.labels.astype(float)
+    expected[[0, -1]] = 0.45, 0.75
+    assert train.soft_targets(args, index) == pytest.approx(expected)
+    images = TrainingImages(
+        [np.zeros((64, 64, 3), np.uint8)] * len(index.samples),
+        index,
+        Preprocess(48),
+        args.values,
+        crop=48,
+        seed=0,
+        epoch=1,
+        soft=train.soft_targets(args, index),
+    )
+    assert images.__getitems__([0, 1])[1].tolist() == pytest.approx([0.45, 0.0])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "sha256\nx\n", "sha256,score\nx,much\n", "sha256,score\nx,2\n", "sha256,score\nx,0.5\n"]
+)
+def test_a_teacher_that_says_nothing_of_use_is_refused(small_set, tmp_path, text):
+    path = tmp_path / "teacher.csv"
+    path.write_text(text)
+    args = train.parse_arguments(["--data", str(small_set), "--teacher", str(path)])
+    with pytest.raises(engine.TrainingError, match="teacher.csv"):
+        train.soft_targets(args, index_folder(small_set / "Train"))

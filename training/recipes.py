@@ -53,6 +53,8 @@ class Recipe:
         `shear` degrees and zooming by a factor of up to 1 + `zoom`, in one go.
     self_blend: probability that a Real image becomes a Fake one: a copy of its face, changed a little, is blended into
         it (training/blending.py). Needs faces.
+    distil: with train.py --teacher, how much of the target is the teacher's score, the rest being the label (Hinton,
+        Vinyals and Dean 2015).
     colour: probability of changing brightness, contrast and saturation by up to those shares, and hue by up to that
         share of the colour circle.
     """
