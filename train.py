@@ -274,7 +274,7 @@ def save_first_batch(session: Session) -> None:
     if session.ranks.first:
         pixels, labels = next(iter(session.loader(1, batches)))
         title = "the first training batch, augmented, before normalisation"
-        plots.batch(pixels.numpy() / 255, labels.numpy(), session.out / "batch.png", title=title)
+        plots.batch(pixels.numpy() / 255, labels.round().long().numpy(), session.out / "batch.png", title=title)
 
 
 def load_data(args: argparse.Namespace) -> dataset.TrainingData:

@@ -11,6 +11,7 @@ import torch
 import model
 import train
 from dataset import index_folder
+from detector.checkpoint import read_weights
 from evaluation.ranks import Ranks
 from imaging.preprocess import Preprocess
 from training import engine, resume
@@ -393,6 +394,20 @@ def test_targets_between_labels_are_learned_as_such():
     quarter = cross_entropy(logits, engine.targets(torch.full((6,), 0.25), torch.float64))
     ends = [cross_entropy(logits, torch.full((6,), label)).item() for label in (0, 1)]
     assert quarter.item() == pytest.approx(0.75 * ends[0] + 0.25 * ends[1])
+
+
+def test_a_run_with_a_teacher(small_set, tmp_path):
+    """With no weight, it changes nothing; with some, the weights come out otherwise."""
+    path, found = tmp_path / "teacher.csv", {}
+    index = index_folder(small_set / "Train")
+    path.write_text("sha256,score\n" + "".join(f"{content},0.7\n" for content in index.hashes))
+    how = ["--data", str(small_set), "--arch", "tiny", "--epochs", "1", "--threads", "1", "--device", "cpu"]
+    for name, more in (("none", []), ("mute", ["--set", "distil=0"]), ("heard", ["--set", "distil=0.5"])):
+        teacher = ["--teacher", str(path)] if more else []
+        assert train.main([*how, *teacher, *more, "--out", str(tmp_path / name)]) == 0
+        found[name] = read_weights(tmp_path / name / "last.safetensors")["classifier.weight"]
+    assert torch.allclose(found["none"], found["mute"], atol=1e-6)
+    assert not torch.allclose(found["none"], found["heard"], atol=1e-4)
 
 
 def test_what_a_teacher_says_is_mixed_with_the_labels(small_set, tmp_path):
