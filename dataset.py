@@ -38,6 +38,8 @@ SPLIT_NAMES = {
     "Validation": ("validation", "valid", "val"),
     "Test": ("test", "testing"),
 }
+# How the number of a source's images decides on its share of a class, by Recipe.balance.
+POWERS = {"class": 1.0, "root": 0.5, "source": 0.0}
 
 
 class DatasetError(ValueError):
@@ -152,6 +154,23 @@ class DeepFakeDataset(Dataset):
     def picture(self, i: int) -> Picture:
         """Sample `i`, opened. Raises DatasetError if the file changed since it was indexed."""
         return self.index.picture(i)
+
+
+def chances(index: Index, power: float) -> np.ndarray:
+    """(n,) probabilities, summing to 1: each class the same in all, each source within it by its size to a power.
+
+    1: each image of a class the same; 0: each source; 0.5: between.
+    """
+    groups, members = np.unique([f"{one.label}/{one.source}" for one in index.samples], return_inverse=True)
+    labels, sizes = np.array([int(group.split("/")[0]) for group in groups]), np.bincount(members)
+    of_group = sizes**power
+    of_group = of_group / np.bincount(labels, of_group)[labels] / len(set(labels.tolist()))
+    return (of_group / sizes)[members]
+
+
+def source_weights(index: Index, balance: str) -> np.ndarray | None:
+    """(n,), what each image counts where a balance of sources is wanted ("root", "source"); None: all the same."""
+    return chances(index, POWERS[balance]) if POWERS.get(balance, 1.0) < 1 else None
 
 
 def as_tensors(arrays):

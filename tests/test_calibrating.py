@@ -20,7 +20,7 @@ def case(n=600, strength=2.0, seed=0, share=0.5, lean=0.0):
 @pytest.mark.parametrize(("strength", "lean"), [(0.2, 0), (1.0, -2), (7.0, 12)])
 def test_temperature_and_offset_have_the_least_log_loss(strength, lean):
     labels, logits = case(strength=strength, lean=lean)
-    temperature, offset = calibrating.fit_scale(labels, logits)
+    temperature, offset = calibrating.fit_scale(labels, logits, np.ones(len(labels)))
 
     fakes, reals = labels.sum(), (1 - labels).sum()
     targets = np.where(labels == 1, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
@@ -119,6 +119,34 @@ def test_few_images_show_little():
     calibration = calibrating.fit(labels, logits, fitted_on="x")
     assert calibration.unsure == (0.0, 1.0)  # four of four right are no nine in ten
     assert calibration.notes() == ("scores were calibrated on 8 images only",)
+
+
+def test_an_image_of_weight_three_counts_as_three_images():
+    labels, logits = case(n=500, strength=3, seed=4)
+    times = np.random.default_rng(5).integers(1, 4, len(labels))
+    weighed = calibrating.fit(labels, logits, fitted_on="x", weights=times * 0.37)
+    repeated = calibrating.fit(np.repeat(labels, times), np.repeat(logits, times, axis=0), fitted_on="x")
+    plain = calibrating.fit(labels, logits, fitted_on="x")
+    # Platt's targets go by the number of images, so these differ by a little.
+    assert weighed.temperature == pytest.approx(repeated.temperature, rel=0.02)
+    assert weighed.offset == pytest.approx(repeated.offset, abs=0.01)
+    assert abs(weighed.offset - plain.offset) > abs(weighed.offset - repeated.offset)
+    margin = [
+        one.temperature * (np.log(one.threshold / (1 - one.threshold)) - one.offset) for one in (weighed, repeated)
+    ]
+    assert margin[0] == pytest.approx(margin[1], abs=1e-3)
+
+
+def test_a_small_source_that_leans_is_heard():
+    """Two sources, the smaller one's margins shifted: weighed by source, its scores are nearer the truth."""
+    (many, of_many), (few, of_few) = case(n=4000, seed=1), case(n=300, seed=2, lean=2.5)
+    labels, logits = np.concatenate([many, few]), np.concatenate([of_many, of_few])
+    weights = np.repeat([1 / 4000, 1 / 300], [4000, 300])
+    errors = [
+        metrics.calibration_error(few, calibrating.fit(labels, logits, fitted_on="x", weights=given).scores(of_few))
+        for given in (None, weights)
+    ]
+    assert errors[1] < 0.8 * errors[0]
 
 
 def test_equal_scores_and_one_class():

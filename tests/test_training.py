@@ -10,7 +10,7 @@ import torch
 
 import model
 import train
-from dataset import index_folder
+from dataset import POWERS, chances, index_folder
 from detector.checkpoint import read_weights
 from evaluation.ranks import Ranks
 from imaging.preprocess import Preprocess
@@ -136,7 +136,7 @@ def test_balanced_drawing(small_set):
     sources = ["a"] * 24 + ["b"] * 6 + ["c"] * 10
     samples = tuple(replace(s, source=source) for s, source in zip(index.samples, sources, strict=True))
     index = replace(index, samples=samples)
-    by_class, by_root, by_source = (engine.chances(index, engine.POWERS[name]) for name in ("class", "root", "source"))
+    by_class, by_root, by_source = (chances(index, POWERS[name]) for name in ("class", "root", "source"))
     assert by_class.sum() == pytest.approx(1) == by_root.sum() and by_source.sum() == pytest.approx(1)
     assert by_root[:24].sum() == pytest.approx(1 / 3) and by_root[24:30].sum() == pytest.approx(1 / 6)
     assert by_class[index.labels == 1].sum() == pytest.approx(0.5) and len(set(by_class[:30].round(12))) == 1

@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         logits = score_index({"model": detector}, index, workers=args.workers)["model"]
         if isinstance(logits, ModelError):
             raise logits
-        metadata = calibrated(detector.metadata, index, logits)
+        metadata = calibrated(detector.metadata, index, logits, balance=args.balance)
         save(Path(args.model), metadata, out)
     except dataset.DatasetError as error:
         return fail(2, str(error))
@@ -68,8 +68,9 @@ def choose_images(data: Path, detector: Detector) -> dataset.Index:
     return index
 
 
-def calibrated(metadata: Metadata, index: dataset.Index, logits) -> Metadata:
-    calibration = calibrating.fit(index.labels, logits, fitted_on=index.digest)
+def calibrated(metadata: Metadata, index: dataset.Index, logits, *, balance: str) -> Metadata:
+    weights = dataset.source_weights(index, balance)
+    calibration = calibrating.fit(index.labels, logits, fitted_on=index.digest, weights=weights)
     facts = {"calibrated": calibrating.numbers(index.labels, logits, calibration)}
     return dataclasses.replace(metadata, calibration=calibration, training=metadata.training | facts)
 
@@ -131,6 +132,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--data", required=True, help="folder with Real/ and Fake/, or with Validation/")
     add("--out", metavar="FILE", help="file to write (default: MODEL with _calibrated in its name)")
     add("--overwrite", action="store_true", help="write over a file that is there")
+    add(
+        "--balance",
+        choices=("none", "root", "source"),
+        default="none",
+        help="of sub-folders of Real/ and Fake/: each image counts the same (none), each folder (source), or between",
+    )
     add("--arch", type=str.lower, choices=list(MODELS), help="what plain weights must be")
     add("--workers", type=int, choices=range(65), default=0, metavar="N", help="decoding processes (default: 0)")
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")

@@ -20,15 +20,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 import model
-from dataset import Index
+from dataset import POWERS, Index, chances
 from evaluation.ranks import ALONE, Ranks
 from imaging.preprocess import Preprocess
 from training.augment import network_input
 from training.recipes import Recipe
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "fp64")
-# How the number of a source's images decides on its share of a class, by Recipe.balance.
-POWERS = {"class": 1.0, "root": 0.5, "source": 0.0}
 EVERY = 50  # steps between two looks at the losses, where looking makes the device wait
 
 
@@ -149,18 +147,6 @@ def epoch_batches(index: Index, recipe: Recipe, *, seed: int, epoch: int, ranks:
     batches = [order[i : i + recipe.batch_size] for i in range(0, n, recipe.batch_size)]
     too_small = len(batches[-1]) < max(2, ranks.size) and len(batches) > 1
     return batches[:-1] if too_small and recipe.batch_size > 1 else batches
-
-
-def chances(index: Index, power: float) -> np.ndarray:
-    """(n,) probabilities, summing to 1: each class the same in all, each source within it by its size to this power.
-
-    1: each image of a class the same; 0: each source; 0.5: between.
-    """
-    groups, members = np.unique([f"{one.label}/{one.source}" for one in index.samples], return_inverse=True)
-    labels, sizes = np.array([int(group.split("/")[0]) for group in groups]), np.bincount(members)
-    of_group = sizes**power
-    of_group = of_group / np.bincount(labels, of_group)[labels] / len(set(labels.tolist()))
-    return (of_group / sizes)[members]
 
 
 def class_weights(labels: np.ndarray) -> tuple[float, float]:
