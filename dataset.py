@@ -104,6 +104,14 @@ class Index:
             faces=None if self.faces is None else tuple(self.faces[i] for i in chosen),
         )
 
+    def draw(self, n: int, seed: int) -> "Index":
+        """At most n of the images, drawn by the seed, in the same order; each class and source keeps its share."""
+        if n >= len(self.samples):
+            return self
+        shuffled = np.random.default_rng(seed).permutation(len(self.samples))
+        strata = sorted(shuffled.tolist(), key=lambda i: (self.samples[i].label, self.samples[i].source))
+        return self.subset(sorted(strata[k * len(strata) // n] for k in range(n)))
+
     def picture(self, i: int) -> Picture:
         """Sample `i`, from the very bytes that were indexed. Raises DatasetError if they are not there any more."""
         path = self.samples[i].path

@@ -14,7 +14,8 @@ The output folder gets report.md and report.html, comparison.csv, .md and .txt w
 for each model a folder with predictions.csv, metrics.json and plots; its extra/<name>/ holds the same for an extra set,
 and its sets/<name>/ for each set of --data where there are several.
 --robustness adds robustness.csv, reencode.csv and stress.json; --stability says how many verdicts flip under benign
-changes. mistakes.png shows images of the set: it is for your eyes.
+changes. Both judge each image in many ways, so of a larger set they take --stress-images, drawn at random. mistakes.png
+shows images of the set: it is for your eyes.
 
 Exit status: 0 every model was evaluated; 1 at least one failed (its row says why), or the output folder failed;
 2 usage, or no usable data folder; 3 no model can be used; 130 Ctrl-C.
@@ -39,7 +40,7 @@ from detector.checkpoint import write_atomically
 from evaluation import pages, plots, record, report, stability, stress
 from evaluation.pages import FOREIGN, IN_DOMAIN
 from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
-from evaluation.scoring import score_changes
+from evaluation.scoring import score_changes, score_index
 from names import ARCHITECTURES, CLASSES, FAKE
 from training.folder import remove_if_empty
 
@@ -66,6 +67,7 @@ CSV_COLUMNS = (
     "unstable", "reads_codec", "fragile",
 )  # fmt: skip
 WORST = 12  # mistakes that are shown
+DRAW = 0  # seed of the images that are changed
 WRITTEN = ("metrics.json", "predictions.csv", "mistakes.png", *stress.FILES, *pages.PICTURES)
 
 
@@ -77,14 +79,29 @@ class Set:
     role: str  # IN_DOMAIN or FOREIGN
     place: str  # its folder, below a model's: "." for the only in-domain set
     index: dataset.Index
+    drawn: dataset.Index  # those of them that are changed
     robustness: bool
     stability: bool
 
     @property
     def changes(self) -> dict:
-        """What is done to each image; stability's by their names, the others by stress's keys."""
+        """What is done to each drawn image; stability's by their names, the others by stress's keys."""
         changes = stress.changes_for() if self.robustness else {stress.UNTOUCHED: None}
         return changes | (stability.CHANGES if self.stability else {})
+
+    @property
+    def draw(self) -> dict | None:
+        """Of how many images those are, that are changed; None where nothing is changed."""
+        sizes = {"n": len(self.drawn.samples), "of": len(self.index.samples), "seed": DRAW}
+        return sizes if len(self.changes) > 1 else None
+
+
+@dataclass(frozen=True)
+class Logits:
+    """What a detector says of a set."""
+
+    whole: np.ndarray  # (n, 2)
+    changed: dict[object, np.ndarray]  # of the drawn images: (m, 2) after each of the set's changes
 
 
 def main_eval(argv: list[str] | None = None) -> int:
@@ -196,13 +213,14 @@ def choose_sets(args: argparse.Namespace, detectors: dict[str, Detector]) -> lis
     unknown = sorted(set(stressed or ()) - set(given))
     if unknown:
         raise dataset.DatasetError(f"--robustness {unknown[0]}: no such set (there are {', '.join(given)})")
+    indices = {name: choose_images(Path(path), detectors, strict=args.strict) for name, (_, path) in given.items()}
     sets = [
         Set(
-            name, role, place_of(name, role, alone=len(args.data) == 1),
-            choose_images(Path(path), detectors, strict=args.strict),
+            name, role, place_of(name, role, alone=len(args.data) == 1), indices[name],
+            indices[name].draw(args.stress_images or len(indices[name].samples), DRAW),
             robustness=stressed is not None and name in stressed, stability=args.stability and role == IN_DOMAIN,
         )
-        for name, (role, path) in given.items()
+        for name, (role, _) in given.items()
     ]  # fmt: skip
     for one, other in combinations(sets, 2):
         if one.index.digest == other.index.digest and one.role == IN_DOMAIN:
@@ -245,22 +263,29 @@ def choose_images(data: Path, detectors: dict[str, Detector], *, strict: bool) -
     return index
 
 
-def score(detectors: dict[str, Detector], images: Set, workers: int, ranks: Ranks) -> dict:
-    """For each detector its logits, (n, 2), after each of the set's changes, or its ModelError."""
+def score(detectors: dict[str, Detector], images: Set, workers: int, ranks: Ranks) -> dict[str, Logits | ModelError]:
+    """For each detector its logits, or its ModelError."""
     described = f"{images.name}: {len(detectors)} models"
-    return score_changes(detectors, images.index, images.changes, workers=workers, desc=described, ranks=ranks)
+    answers = score_index(detectors, images.index, workers=workers, desc=described, ranks=ranks)
+    working = {name: one for name, one in detectors.items() if not isinstance(answers[name], ModelError)}
+    changed = dict.fromkeys(working, {})
+    if images.draw and working:
+        described += f", {images.draw['n']} images changed"
+        changed = score_changes(working, images.drawn, images.changes, workers=workers, desc=described, ranks=ranks)
+    return answers | {
+        name: logits if isinstance(logits, ModelError) else Logits(answers[name], logits)
+        for name, logits in changed.items()
+    }
 
 
-def evaluate_and_visualize(
-    name: str, detector: Detector, images: Set, logits: dict[object, np.ndarray], out: Path
-) -> dict[str, object]:
+def evaluate_and_visualize(name: str, detector: Detector, images: Set, logits: Logits, out: Path) -> dict[str, object]:
     """Write what is known of one model on one set; its row of the comparison."""
     folder = out / name / images.place
     clear(folder)
     index, calibration = images.index, detector.metadata.calibration
     folder.mkdir(parents=True, exist_ok=True)
-    scores = {change: calibration.scores(of_change) for change, of_change in logits.items()}
-    stressed = stress.from_logits(index.labels, logits, calibration) if images.robustness else None
+    changed = {change: calibration.scores(of_change) for change, of_change in logits.changed.items()}
+    stressed = stress.from_logits(images.drawn.labels, logits.changed, calibration) if images.robustness else None
     facts = {
         "format": record.FORMAT,
         "version": record.VERSION,
@@ -272,16 +297,17 @@ def evaluate_and_visualize(
         "left_out": [[str(path), reason] for path, reason in index.left_out],
         "without_face": [str(path) for path in index.faceless] if detector.metadata.preprocess.frame == "face" else [],
         "calibration": calibration.to_dict(),
-        **record.of_set(index, logits[stress.UNTOUCHED], detector),
-        "stability": record.of_stability(scores, calibration) if images.stability else None,
+        **record.of_set(index, logits.whole, detector),
+        "drawn": images.draw,
+        "stability": record.of_stability(changed, calibration) if images.stability else None,
         "speed": record.speed(detector),
     }  # fmt: skip
     facts["gap"] = record.gap(detector, facts)
     if facts["data"]["seen_in_training"]:
         say(f"{name}: these are the images of its {facts['data']['seen_in_training']}; its numbers here flatter it")
-    predictions = report.predictions_csv(index, logits[stress.UNTOUCHED], calibration)
+    predictions = report.predictions_csv(index, logits.whole, calibration)
     write_atomically(folder / "predictions.csv", predictions)
-    draw(facts, images, scores[stress.UNTOUCHED], folder)
+    draw(facts, images, calibration.scores(logits.whole), folder)
     if stressed:
         stress.write(stressed, folder, f"{name} on {images.name}")
     write_atomically(folder / "metrics.json", json.dumps(facts, indent=2, allow_nan=False) + "\n")
@@ -399,6 +425,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--extra", action="append", type=named, default=[], metavar="NAME=FOLDER", help="a foreign set; again for more")
     add("--robustness", nargs="*", metavar="SET", help="stress the models: on each --data, or on the sets named")
     add("--stability", action="store_true", help="how many verdicts on --data flip under benign changes")
+    add(
+        "--stress-images",
+        type=at_least_0,
+        default=500,
+        metavar="N",
+        help="images of a set that --robustness and --stability change (default: 500, drawn at random; 0: all)",
+    )
     add("--out", help="output folder (default: results/evaluation_<time>)")
     add("--overwrite", action="store_true", help="write into an --out that is not empty")
     add("--arch", "--model_name", type=str.lower, choices=ARCHITECTURES, help="what plain weights must be")
@@ -433,6 +466,12 @@ def named(text: str) -> tuple[str, str]:
 def workers(text: str) -> int:
     if not 0 <= int(text) <= 256:
         raise argparse.ArgumentTypeError(f"must be from 0 to 256, not {text}")
+    return int(text)
+
+
+def at_least_0(text: str) -> int:
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
     return int(text)
 
 

@@ -203,6 +203,7 @@ def changes_text(card: Card) -> list[str]:
     parts = []
     for one in card.found:
         name = as_text(one.set_name)
+        parts += [f"{name}: {sentence}" for sentence in pages.drawn_sentences(one.facts)]
         if one.stress:
             untouched, *corrupted = worst_changes(one) or [None]
             saved = [row for row in one.stress["reencode"] if row["saved_again"] == "both" and row["auc"] is not None]

@@ -318,6 +318,7 @@ def sentences(facts: dict) -> list[str]:
                else "Unsure from {:.3f} to {:.3f}.".format(*calibration["unsure"]))
         )  # fmt: skip
     lines += gap_sentences(facts)
+    lines += drawn_sentences(facts)
     if facts.get("stability"):
         lines.append(stability_sentence(facts["stability"]))
     return lines
@@ -335,6 +336,17 @@ def gap_sentences(facts: dict) -> list[str]:
         f"{words[name]} {row['validation']:.3f} there, {row['here']:.3f} here" for name, row in facts["gap"].items()
     ]
     return [f"From Validation, where it was chosen, to this set: {'; '.join(told)}."]
+
+
+def drawn_sentences(facts: dict) -> list[str]:
+    """Which images were changed, where it was not all of them."""
+    drawn = facts.get("drawn")
+    if not drawn or drawn["n"] == drawn["of"]:
+        return []
+    return [
+        f"For robustness and stability {drawn['n']} of the {drawn['of']} images were changed, drawn with seed"
+        f" {drawn['seed']}."
+    ]
 
 
 def stability_sentence(stability: dict) -> str:

@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ import sklearn.metrics as sk
 from conftest import make_image, make_set
 from PIL import Image
 
+from dataset import index_folder
 from detector import load
 from detector.calibration import Calibration
 from detector.checkpoint import read_metadata, read_weights
@@ -134,6 +136,29 @@ def test_robustness_stands_beside_the_set_it_was_measured_on(evaluated):
     facts = json.loads((evaluated / "best/metrics.json").read_text())
     untouched = json.loads((evaluated / "best/stress.json").read_text())["robustness"][0]
     assert untouched["auc"] == facts["metrics"]["auc"]
+
+
+def test_of_a_larger_set_a_drawn_part_is_changed_and_said_to_be(trained, small_set, tmp_path, capsys):
+    command = ["--models", trained / "best.safetensors", "--data", small_set, "--stress-images", 6, "--stability"]
+    assert main_eval([*map(str, command), "--robustness", "--out", str(tmp_path / "out")]) == 0
+    facts = json.loads((tmp_path / "out/best/metrics.json").read_text())
+    stressed = json.loads((tmp_path / "out/best/stress.json").read_text())["robustness"]
+    assert facts["metrics"]["n"] == 16 and len(table(tmp_path / "out/best/predictions.csv")) == 16
+    assert facts["stability"]["n"] == 6 and facts["drawn"] == {"n": 6, "of": 16, "seed": 0}
+    assert all((row["n_real"], row["n_fake"]) == (3, 3) for row in stressed)
+    assert "6 of the 16 images were changed, drawn with seed 0" in (tmp_path / "out/report.md").read_text()
+
+
+def test_a_draw_keeps_the_share_of_each_source(small_set):
+    index = index_folder(small_set / "Train").subset([*range(24), *range(24, 32)])
+    samples = tuple(replace(one, source="ab"[i % 4 == 3]) for i, one in enumerate(index.samples))
+    index = replace(index, samples=samples)
+    drawn = index.draw(8, seed=3)
+    assert drawn.samples == tuple(one for one in index.samples if one in drawn.samples)  # in the same order
+    counts = Counter((one.label, one.source) for one in drawn.samples)
+    of_all = Counter((one.label, one.source) for one in index.samples)
+    assert all(abs(counts[key] - of_all[key] / 4) < 1 for key in of_all)
+    assert index.draw(8, seed=3) == drawn != index.draw(8, seed=4) and index.draw(99, seed=3) is index
 
 
 def test_plots_are_pictures(evaluated):
