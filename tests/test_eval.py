@@ -19,6 +19,7 @@ from detector import load
 from detector.calibration import Calibration
 from detector.checkpoint import read_metadata, read_weights
 from evaluation import calibrating, metrics, pages
+from evaluation.scoring import score_index
 from tools import calibrate, report
 from tools.export import main as export
 
@@ -321,6 +322,30 @@ def test_calibrate_gives_plain_weights_what_training_gives_its_own(trained, smal
     assert found.calibration.n == 16 and found.training["calibrated"]["n"] == 16
     own = read_weights(out)
     assert all(torch.equal(own[name], tensor) for name, tensor in read_weights(plain).items())
+
+
+def test_calibrate_lets_a_small_source_weigh_as_much_as_a_large_one(trained, small_set, tmp_path):
+    for name in ("Real", "Fake"):
+        for i, image in enumerate(sorted((small_set / "Train" / name).iterdir())):
+            place = tmp_path / "set/Validation" / name / ("rare" if i < 3 else "frequent")
+            place.mkdir(parents=True, exist_ok=True)
+            changed = Image.open(image).transpose(
+                Image.Transpose.FLIP_TOP_BOTTOM if i < 3 else Image.Transpose.ROTATE_180
+            )
+            changed.save(place / image.name)
+    found = {}
+    for balance in ("none", "root", "source"):
+        out = tmp_path / f"{balance}.safetensors"
+        command = [trained / "best.safetensors", "--data", tmp_path / "set", "--balance", balance, "--out", out]
+        assert calibrate.main(list(map(str, command))) == 0
+        found[balance] = load(out).metadata.calibration
+    index = index_folder(tmp_path / "set/Validation")
+    logits = score_index({"x": load(trained / "best.safetensors")}, index)["x"]
+    weights = np.array([1 / (3 if one.source == "rare" else len(index.samples) / 2 - 3) for one in index.samples])
+    expected = calibrating.fit(index.labels, logits, fitted_on=index.digest, weights=weights)
+    assert found["source"].offset == pytest.approx(expected.offset, abs=1e-4)
+    assert found["source"].temperature == pytest.approx(expected.temperature, rel=1e-3)
+    assert len({round(one.offset, 6) for one in found.values()}) == 3
 
 
 def test_an_onnx_model_is_evaluated_like_the_checkpoint(trained, small_set, tmp_path):
