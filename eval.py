@@ -169,10 +169,12 @@ def evaluate_all(args: argparse.Namespace, out: Path, ranks: Ranks = ALONE) -> i
 def load_models(args: argparse.Namespace, ranks: Ranks) -> tuple[dict[str, Detector], dict[str, ModelError]]:
     """Those that can be used, each with a stopwatch, and why the others cannot. Raises ModelError if none can."""
     device = ranks.device if args.device == "auto" and ranks.size > 1 else args.device
+    # Threads of several processes that want the same core spin, and hold each other up.
+    threads = max(1, (os.cpu_count() or 1) // ranks.size)
     detectors, failed = {}, {}
     for name, path in model_names(args.models).items():
         try:
-            detectors[name] = load_model(path, arch=args.arch, device=device)
+            detectors[name] = load_model(path, arch=args.arch, device=device, threads=threads)
             detectors[name].backend = record.Stopwatch(detectors[name].backend)
         except ModelError as error:
             failed[name] = error
@@ -182,9 +184,9 @@ def load_models(args: argparse.Namespace, ranks: Ranks) -> tuple[dict[str, Detec
     return detectors, failed
 
 
-def load_model(path: Path, *, arch: str | None = None, device: str = "auto") -> Detector:
+def load_model(path: Path, *, arch: str | None = None, device: str = "auto", threads: int | None = None) -> Detector:
     """The detector in a model file. Raises ModelError."""
-    return load(path, arch=arch, device=device)
+    return load(path, arch=arch, device=device, threads=threads)
 
 
 def model_names(given: list[str]) -> dict[str, Path]:
