@@ -317,7 +317,8 @@ def make_preprocess(args: argparse.Namespace) -> Preprocess:
         mean, std, interpolation = model.IMAGENET_MEAN, model.IMAGENET_STD, "bilinear"
     else:
         mean, std, interpolation = row.mean, row.std, row.interpolation
-    return Preprocess(args.size or row.size, recipe.fit, mean, std, interpolation, args.frame)
+    around = args.margin or Preprocess.margin
+    return Preprocess(args.size or row.size, recipe.fit, mean, std, interpolation, args.frame, around)
 
 
 def default_workers(device: torch.device, ranks: Ranks) -> int:
@@ -444,6 +445,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--teacher", metavar="FILE", help="CSV of sha256,score: what a stronger model says of the training images")
     add("--dropout", type=float, default=0.0, help="of the head, 0 to 0.9 (default: none but the network's own)")
     add("--frame", choices=FRAMES, default="whole", help="whole: the picture; face: the square around its largest face")
+    add("--margin", type=margin, help=f"side of that square, in those of the face's box (default: {Preprocess.margin})")
     add("--size", type=side, help="network input, pixels (default: the architecture's)")
 
     add("--recipe", choices=list(RECIPES), default="indomain", help="how to train; each flag below changes a value")
@@ -473,6 +475,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         args.values, args.head = recipe_of(args), model.Head(hidden=args.head, dropout=args.dropout)
         if args.keep_epochs and max(args.keep_epochs) > args.values.epochs:
             raise ValueError(f"--keep-epochs names epoch {max(args.keep_epochs)} of {args.values.epochs}")
+        if args.margin and args.frame != "face":
+            raise ValueError("--margin needs --frame face")
     except ValueError as error:
         parser.error(str(error))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and ":" in args.device:
@@ -526,6 +530,12 @@ def side(text: str) -> int:
     if not 16 <= int(text) <= 1024:
         raise argparse.ArgumentTypeError(f"must be from 16 to 1024 pixels, not {text}")
     return int(text)
+
+
+def margin(text: str) -> float:
+    if not 0.5 <= float(text) <= 3:
+        raise argparse.ArgumentTypeError(f"must be from 0.5 to 3, not {text}")
+    return float(text)
 
 
 def epoch_list(text: str) -> tuple[int, ...]:

@@ -146,6 +146,8 @@ def test_every_flag_is_read():
         (["--epochs", "0"], 2, "epochs is 0; it must be from 1 to"),
         (["--crop", "5000"], 2, "from 16 to 1024"),
         (["--keep-epochs", "1,9"], 2, "--keep-epochs names epoch 9 of 2"),
+        (["--margin", "1.3"], 2, "--margin needs --frame face"),
+        (["--frame", "face", "--margin", "9"], 2, "must be from 0.5 to 3, not 9"),
         (["--set", "jpg=0.5"], 2, "no recipe has a 'jpg'; choose from"),
         (["--set", "jpeg"], 2, "--set jpeg: expected NAME=VALUE"),
         (["--head", "3"], 2, "a head of 3 hidden units"),
