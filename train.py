@@ -226,7 +226,7 @@ def report_run(run: Run) -> None:
     if not session.ranks.first:
         return
     index, out = session.data.validation, session.out
-    calibration = session.calibration(logits)
+    calibration = calibrating.fit(index.labels, logits, fitted_on=index.digest)
     scores = calibration.scores(logits)
     low, high = metrics.auc_interval(index.labels, scores)
     counts = metrics.confusion(index.labels, scores, calibration.threshold)

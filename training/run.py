@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 import dataset
-from detector.calibration import Calibration
 from detector.checkpoint import Metadata, save_checkpoint
 from evaluation import calibrating
 from evaluation.ranks import Ranks
@@ -59,12 +58,6 @@ class Session:
             trained=phase.trained, precision=self.precision, ranks=self.ranks, compiled=self.compiled,
             weights=engine.class_weights(labels) if self.recipe.balance == "loss" else (1.0, 1.0),
         )  # fmt: skip
-
-    def calibration(self, logits: np.ndarray) -> Calibration:
-        """The one that fits these logits of Validation, where sources weigh what they weigh in training."""
-        index = self.data.validation
-        weights = dataset.source_weights(index, self.recipe.balance)
-        return calibrating.fit(index.labels, logits, fitted_on=index.digest, weights=weights)
 
     @property
     def settings(self) -> dict:
@@ -163,7 +156,7 @@ class Run:
         """Under several names, with the calibration that fits these logits on Validation."""
         if self.session.ranks.first:
             metadata, index = self.session.metadata, self.session.data.validation
-            calibration = self.session.calibration(logits)
+            calibration = calibrating.fit(index.labels, logits, fitted_on=index.digest)
             facts = {
                 "epoch": row["epoch"],
                 "validation": row,
