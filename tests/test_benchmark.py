@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 import torch
 from conftest import make_image, run
@@ -55,6 +56,12 @@ def test_a_helper_that_fails_is_an_error():
         Helper([sys.executable, "-c", "print('hello')"])
     with pytest.raises(RuntimeError, match="broken"):
         measure([sys.executable, "-c", "raise SystemExit('broken')"])
+
+
+def test_a_program_is_not_charged_for_what_we_hold_ourselves():
+    held = np.ones(40_000_000)  # 320 MB, touched
+    _, peak = measure([sys.executable, "-c", "small = bytearray(30_000_000)"])
+    assert 30 < peak < 200 < held.nbytes / 1e6
 
 
 def test_ratios_are_medians_of_pairs():
