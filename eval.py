@@ -8,7 +8,7 @@
 --data is a set that is like the training images, and may be given again; a set of --extra is foreign to them. Each is a
 folder with Real/ and Fake/ (one of them will do), or one with Test/, which is then taken. Sub-folders of Real/ and
 Fake/ are sources (a generator, a camera, a video), and are told apart. The sets are never averaged together. Each image
-is decoded once, however many models judge it.
+is decoded once for all models, and once more if it is changed (--robustness, --stability).
 
 The output folder gets report.md and report.html, comparison.csv, .md and .txt with a row for each model and set, and
 for each model a folder with predictions.csv, metrics.json and plots; its extra/<name>/ holds the same for an extra set,
