@@ -318,7 +318,8 @@ def make_preprocess(args: argparse.Namespace) -> Preprocess:
     else:
         mean, std, interpolation = row.mean, row.std, row.interpolation
     around = args.margin or Preprocess.margin
-    return Preprocess(args.size or row.size, recipe.fit, mean, std, interpolation, args.frame, around)
+    size = args.size or row.size
+    return Preprocess(size, recipe.fit, mean, std, interpolation, args.frame, around, args.mirror)
 
 
 def default_workers(device: torch.device, ranks: Ranks) -> int:
@@ -447,6 +448,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--frame", choices=FRAMES, default="whole", help="whole: the picture; face: the square around its largest face")
     add("--margin", type=margin, help=f"side of that square, in those of the face's box (default: {Preprocess.margin})")
     add("--size", type=side, help="network input, pixels (default: the architecture's)")
+    add("--mirror", action="store_true", help="judge each image and its mirror image, and take the mean: twice as long")
 
     add("--recipe", choices=list(RECIPES), default="indomain", help="how to train; each flag below changes a value")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="any value of the recipe: jpeg=0.3, ema=0")

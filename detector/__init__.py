@@ -58,11 +58,34 @@ def most_fake(logits: np.ndarray) -> int:
     return int(np.argmax(logits[:, FAKE] - logits[:, REAL]))
 
 
+class Mirrored:
+    """A backend that looks at each image and at its mirror image, and answers with the mean of both."""
+
+    def __init__(self, backend: Callable[[np.ndarray], np.ndarray]):
+        self.backend = backend
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """(n, 3, h, w) float32 to (n, 2) float32 logits."""
+        return (self.backend(batch) + self.backend(self.turned(batch))) / 2
+
+    def class_map(self, batch: np.ndarray) -> np.ndarray:
+        """As the backend's, (n, h', w') float32; the mirror image's is turned back."""
+        return (self.backend.class_map(batch) + self.backend.class_map(self.turned(batch))[..., ::-1]) / 2
+
+    def __getattr__(self, name: str):
+        return getattr(self.backend, name)
+
+    @staticmethod
+    def turned(batch):
+        return batch[..., ::-1].copy() if isinstance(batch, np.ndarray) else batch.flip(-1)
+
+
 class Detector:
     """A network with everything that belongs to it: preparation of images, calibration, where it came from."""
 
     def __init__(self, backend: Callable[[np.ndarray], np.ndarray], metadata: Metadata, path: str | os.PathLike):
-        self.backend = backend  # (n, 3, h, w) float32 -> (n, 2) float32 logits
+        # (n, 3, h, w) float32 -> (n, 2) float32 logits
+        self.backend = Mirrored(backend) if metadata.preprocess.mirror else backend
         self.metadata = metadata
         self.path = Path(path)
 

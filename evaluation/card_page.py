@@ -66,10 +66,11 @@ def markdown(card: Card, root: Path) -> str:
 def what_it_is(card: Card) -> list[str]:
     preprocess, model = card.metadata.preprocess, card.found[0].facts["model"]
     frame = "the square around each face" if preprocess.frame == "face" else "the picture as one"
+    turned = ", and in the mirror," if preprocess.mirror else ","
     told = (
         f"`{card.path.stem}` is a `{model['arch']}` with {model['parameters'] / 1e6:.2f} M parameters. It"
-        f" judges {frame}, at {preprocess.size} x {preprocess.size} pixels, and gives P(fake), from 0 to 1, and a"
-        " verdict: Real, Fake or Unsure."
+        f" judges {frame}, at {preprocess.size} x {preprocess.size} pixels{turned} and gives P(fake), from 0 to 1, and"
+        " a verdict: Real, Fake or Unsure."
     )
     return [told, to_markdown(files(card), {"file": "file", "size": "size", "sha256": "SHA-256"})]
 

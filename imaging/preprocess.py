@@ -34,6 +34,8 @@ class Preprocess:
     frame: "whole" looks at the picture, as `fit` says; "face" at the square around each face (`frame_square`), resized
         to the input whatever `fit` says, so that all faces come at one scale.
     margin: side of that square, in units of the longer side of the face's box.
+    mirror: whether the network also looks at each view's mirror image; the mean of both answers counts. Takes twice as
+        long.
     """
 
     size: int = 224
@@ -43,6 +45,7 @@ class Preprocess:
     interpolation: str = "bilinear"
     frame: str = "whole"
     margin: float = 1.05
+    mirror: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
@@ -57,6 +60,8 @@ class Preprocess:
             raise ValueError(f"frame is {self.frame!r}; choose from {', '.join(FRAMES)}")
         if not 0.5 <= self.margin <= 3:
             raise ValueError(f"margin is {self.margin}; it must be from 0.5 to 3")
+        if not isinstance(self.mirror, bool):
+            raise ValueError(f"mirror is {self.mirror!r}; it must be true or false")
         if len(self.mean) != 3 or not all(abs(value) < 10 for value in self.mean):
             raise ValueError(f"mean is {self.mean}; it must be three numbers")
         if len(self.std) != 3 or not all(0 < value < 10 for value in self.std):

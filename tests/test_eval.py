@@ -20,6 +20,7 @@ from detector.calibration import Calibration
 from detector.checkpoint import read_metadata, read_weights
 from evaluation import calibrating, metrics, pages
 from evaluation.scoring import score_index
+from imaging.door import Picture, list_images, open_image
 from tools import calibrate, report
 from tools.export import main as export
 
@@ -372,6 +373,26 @@ def test_calibrate_keeps_what_an_onnx_file_computes(trained, small_set, tmp_path
     # The same images and all but the same logits as train.py calibrated on.
     theirs, ours = (metadata.calibration for metadata in (before.metadata, after.metadata))
     assert ours.threshold == pytest.approx(theirs.threshold, abs=1e-3) and ours.fitted_on == theirs.fitted_on
+
+
+@pytest.mark.parametrize("kind", [".safetensors", ".onnx"])
+def test_calibrate_makes_a_detector_look_in_the_mirror_and_stop_it(trained, small_set, tmp_path, kind):
+    model, images = trained / "best.safetensors", list_images(small_set / "Validation")
+    if kind == ".onnx":
+        assert export([str(model), "--out", str(tmp_path / "best.onnx")]) == 0
+        model = tmp_path / "best.onnx"
+    both, back = tmp_path / f"both{kind}", tmp_path / f"back{kind}"
+    assert calibrate.main([str(model), "--data", str(small_set), "--mirror", "--out", str(both)]) == 0
+    assert calibrate.main([str(both), "--data", str(small_set), "--no-mirror", "--out", str(back)]) == 0
+    one, other, again = load(model, device="cpu"), load(both, device="cpu"), load(back, device="cpu")
+    assert other.metadata.preprocess == replace(one.metadata.preprocess, mirror=True)
+    theirs, ours = (found.metadata.calibration for found in (one, again))
+    assert ours.threshold == pytest.approx(theirs.threshold, abs=1e-3)
+    assert ours.offset == pytest.approx(theirs.offset, abs=1e-3)
+    picture = open_image(images[0])
+    turned = Picture(picture.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), picture.format)
+    assert other.judge(picture).score == pytest.approx(other.judge(turned).score, abs=1e-4)
+    assert abs(one.judge(picture).score - one.judge(turned).score) > 1e-3
 
 
 def test_calibrate_loses_no_file_and_doubts_what_it_must(trained, small_set, tmp_path, capsys):

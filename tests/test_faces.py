@@ -237,7 +237,8 @@ def test_no_faces_of_a_file_that_changed_after_indexing(face_set, tmp_path, astr
 
 
 def test_train_with_faces_then_judge_and_annotate(face_set, tmp_path, astronaut):
-    flags = ("--arch", "tiny", "--size", 64, "--epochs", 1, "--batch-size", 4, "--frame", "face", "--margin", 1.3)
+    flags = ("--arch", "tiny", "--size", 64, "--epochs", 1, "--batch-size", 4, "--frame", "face", "--margin", 1.3,
+             "--mirror")  # fmt: skip
     (tmp_path / "set").mkdir()
     for split in ("Train", "Validation"):
         (tmp_path / "set" / split).symlink_to(face_set, target_is_directory=True)
@@ -245,7 +246,7 @@ def test_train_with_faces_then_judge_and_annotate(face_set, tmp_path, astronaut)
     assert done.returncode == 0, done.stderr
     assert "no face found in 2 images" in done.stderr
     preprocess = load(tmp_path / "run/best.safetensors").metadata.preprocess
-    assert (preprocess.frame, preprocess.margin) == ("face", 1.3)
+    assert (preprocess.frame, preprocess.margin, preprocess.mirror) == ("face", 1.3, True)
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["data"]["Train"]["without_face"] == 2
     montage(astronaut, 480, 300, 160).save(tmp_path / "three.png")

@@ -57,6 +57,26 @@ def test_each_architecture_agrees(name, tmp_path, monkeypatch, capsys):
     assert np.ptp(maps[0]) > 0 and np.corrcoef(*maps)[0, 1] >= 0.99
 
 
+def test_a_mirroring_detector_takes_the_mean_of_both_ways_round(tmp_path, monkeypatch):
+    plain, path = saved_with(model.Head(), "tiny", tmp_path)
+    mirrored = replace(plain.metadata, preprocess=replace(plain.metadata.preprocess, mirror=True))
+    save_checkpoint(path, read_weights(path), mirrored)
+    monkeypatch.setattr(export, "IMAGES", 4)
+    assert export.main([str(path)]) == 0
+    images = np.random.default_rng(0).normal(size=(3, 3, 96, 96)).astype(np.float32)
+    turned = images[..., ::-1].copy()
+    logits = (plain.logits(images) + plain.logits(turned)) / 2
+    heat = (plain.backend.class_map(images) + plain.backend.class_map(turned)[..., ::-1]) / 2
+    assert not np.allclose(plain.logits(images), logits, atol=1e-3)  # else this would show nothing
+    for file in (path, tmp_path / "x.onnx"):
+        detector = load(file, device="cpu")
+        assert detector.logits(images) == pytest.approx(logits, abs=1e-4)
+        assert detector.logits(turned) == pytest.approx(logits, abs=1e-4)
+        assert detector.backend.class_map(images) == pytest.approx(heat, abs=1e-4)
+        assert detector.concurrent == (file.suffix == ".onnx")
+    assert load(path, device="cpu").logits(torch.from_numpy(images)) == pytest.approx(logits, abs=1e-5)
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_each_architecture_with_a_dense_head_gives_logits_only(name, tmp_path, monkeypatch):
     detector, path = saved_with(model.Head(hidden=128, dropout=0.5), name, tmp_path)

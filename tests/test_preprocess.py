@@ -158,6 +158,7 @@ def test_the_image_given_is_left_as_it_was():
         ({"std": (0.5, 0.5, 0.0)}, "three numbers above 0"),
         ({"std": (0.5, 0.5, -1)}, "three numbers above 0"),
         ({"std": (0.5, 0.5, float("nan"))}, "three numbers above 0"),
+        ({"mirror": 1}, "mirror is 1; it must be true or false"),
     ],
 )
 def test_values_out_of_range_are_refused(fields, says):
@@ -183,7 +184,7 @@ def test_the_record_comes_back_from_json():
         assert np.array_equal(found(picture(300, 280)), given(picture(300, 280)))
     assert given.to_dict() == {
         "size": 260, "fit": "resize", "mean": list(MEAN), "std": list(STD), "interpolation": "bicubic",
-        "frame": "whole", "margin": 1.05,
+        "frame": "whole", "margin": 1.05, "mirror": False,
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
     python -m tools.calibrate weights.pth --data data/Validation
     python -m tools.calibrate best.onnx --data data --out calibrated.onnx
+    python -m tools.calibrate best.safetensors --data data --mirror     # judges mirror images too: better, half as fast
 
 train.py has done this for its own checkpoints. --data is a folder with Real/ and Fake/, or one with Validation/, which
 is then taken: images like those that will be judged, on which the detector was not trained. The result is a new file,
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         out = Path(args.out) if args.out else default_name(Path(args.model))
         refuse(out, Path(args.model), overwrite=args.overwrite)
-        detector = load(args.model, arch=args.arch, device=args.device)
+        detector = mirrored(load(args.model, arch=args.arch, device=args.device), args.mirror)
         index = choose_images(Path(args.data), detector)
         logits = score_index({"model": detector}, index, workers=args.workers)["model"]
         if isinstance(logits, ModelError):
@@ -49,6 +50,16 @@ def main(argv: list[str] | None = None) -> int:
     print_change(detector.metadata, metadata, index, logits)
     print(out)
     return 0
+
+
+def mirrored(detector: Detector, wished: bool | None) -> Detector:
+    """The same with or without a look at each image's mirror image; with None as it is."""
+    before = detector.metadata.preprocess
+    if wished in (None, before.mirror):
+        return detector
+    backend = detector.backend.backend if before.mirror else detector.backend
+    preprocess = dataclasses.replace(before, mirror=wished)
+    return Detector(backend, dataclasses.replace(detector.metadata, preprocess=preprocess), detector.path)
 
 
 def choose_images(data: Path, detector: Detector) -> dataset.Index:
@@ -137,6 +148,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         choices=("none", "root", "source"),
         default="none",
         help="of sub-folders of Real/ and Fake/: each image counts the same (none), each folder (source), or between",
+    )
+    add(
+        "--mirror",
+        action=argparse.BooleanOptionalAction,
+        help="look at each image's mirror image too, and take the mean: twice as long (default: as the model does)",
     )
     add("--arch", type=str.lower, choices=list(MODELS), help="what plain weights must be")
     add("--workers", type=int, choices=range(65), default=0, metavar="N", help="decoding processes (default: 0)")

@@ -204,7 +204,7 @@ class Cache:
 
 def base_fields(preprocess: Preprocess) -> dict:
     """What a base depends on. A field that is not known here counts."""
-    unneeded = {"mean", "std", "fit" if preprocess.frame == "face" else "margin"}
+    unneeded = {"mean", "std", "mirror", "fit" if preprocess.frame == "face" else "margin"}
     if preprocess.frame == "whole" and preprocess.fit == "crop":  # the whole picture as it is
         unneeded |= {"size", "interpolation"}
     return {name: value for name, value in preprocess.to_dict().items() if name not in unneeded}
