@@ -215,6 +215,23 @@ def test_the_command_that_makes_it_again_is_the_one_that_made_it(world, models):
     assert told.endswith(f"best.onnx {expected}")
 
 
+def test_a_card_says_that_a_detector_looks_in_the_mirror(world, models):
+    it = known(world, models)
+    mirrored = replace(it, metadata=replace(it.metadata, preprocess=replace(it.metadata.preprocess, mirror=True)))
+    for one, command_of_export in ((it, "best.safetensors"), (mirrored, "best_calibrated.safetensors")):
+        commands = card_page.again(one)[0]
+        assert ("best.safetensors --data both --mirror" in commands) == (one is mirrored)
+        assert f"tools.export results/best/{command_of_export} --out" in commands
+        assert "between.py" not in commands
+        assert ("pixels, and in the mirror, and gives" in card_page.what_it_is(one)[0]) == (one is mirrored)
+
+    soup = it.metadata.training | {"between": {"other_file": "film.safetensors", "share": 0.8}}
+    commands = card_page.again(replace(mirrored, metadata=replace(mirrored.metadata, training=soup)))[0]
+    made = "python tests/between.py results/best/best.safetensors film.safetensors --share 0.8 --out"
+    assert f"{made} results/best/between.safetensors\npython -m tools.calibrate results/best/between" in commands
+    assert "tools.export results/best/between_calibrated.safetensors" in commands
+
+
 def test_the_server_shows_the_card(world, models, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "deepfake-app"))
     about = importlib.import_module("about")
