@@ -15,7 +15,7 @@ Importing this package imports no torch; loading a model that needs it does.
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -76,7 +76,7 @@ class Mirrored:
         return getattr(self.backend, name)
 
     @staticmethod
-    def turned(batch):
+    def turned(batch):  # an array or a tensor; torch takes no array whose last axis runs backwards
         return batch[..., ::-1].copy() if isinstance(batch, np.ndarray) else batch.flip(-1)
 
 
@@ -150,13 +150,19 @@ class Detector:
 
 
 def load(
-    path: str | os.PathLike, *, arch: str | None = None, device: str = "auto", threads: int | None = None
+    path: str | os.PathLike,
+    *,
+    arch: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    mirror: bool | None = None,
 ) -> Detector:
     """The detector in a model file. An .onnx file needs no torch.
 
     arch: for plain weights, the architecture they must be of (recognised by default).
     device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1" ...
     threads: of one judgement with ONNX Runtime (default: all cores).
+    mirror: whether it looks at mirror images too, if not as the file says; its calibration is then not made for it.
     Raises ModelError, without running anything that the file may contain.
     """
     metadata = read_metadata(path)
@@ -166,8 +172,10 @@ def load(
         if arch not in (None, metadata.arch):
             raise ModelError(f"the file holds {metadata.arch}, not {arch}")
         backend = backend_onnx.OnnxBackend(path, threads=threads or os.cpu_count() or 1, device=device)
-        return Detector(backend, metadata, path)
-    from detector import backend_torch  # here: it imports torch, and a file refused above must not cost that
+    else:
+        from detector import backend_torch  # here: it imports torch, and a file refused above must not cost that
 
-    backend, metadata = backend_torch.load(path, metadata, arch=arch, device=backend_torch.pick_device(device))
+        backend, metadata = backend_torch.load(path, metadata, arch=arch, device=backend_torch.pick_device(device))
+    if mirror is not None:
+        metadata = replace(metadata, preprocess=replace(metadata.preprocess, mirror=mirror))
     return Detector(backend, metadata, path)

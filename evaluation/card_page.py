@@ -234,16 +234,10 @@ def again(card: Card) -> list[str]:
     """The commands that make and judge such a detector, and with what this one was made."""
     run = f"results/{card.path.stem}"
     lines, checkpoint = [f"{training_command(card)} --out {run}"], f"{run}/best.safetensors"
-    other, share = (card.of_training("between", name) for name in ("other_file", "share"))
-    if isinstance(other, str):  # a model soup
-        lines.append(
-            f"python tests/between.py {checkpoint} {shlex.quote(other)} --share {share} --out {run}/between.safetensors"
-        )
-        checkpoint = f"{run}/between.safetensors"
     if card.metadata.preprocess.mirror and not card.of_training("arguments", "mirror"):  # it was made to afterwards
         data = shlex.quote(Path(card.of_training("arguments", "data") or "data").name)
         lines.append(f"python -m tools.calibrate {checkpoint} --data {data} --mirror")
-        checkpoint = f"{checkpoint.removesuffix('.safetensors')}_calibrated.safetensors"
+        checkpoint = f"{run}/best_calibrated.safetensors"
     if card.path.suffix == ".onnx":
         lines.append(f"python -m tools.export {checkpoint} --out {shlex.quote(card.path.as_posix())}")
     lines.append(evaluation_command(card))

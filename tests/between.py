@@ -38,7 +38,7 @@ def main() -> None:
         if tensor.is_floating_point():  # not what counts the batches
             mixed[name] = torch.lerp(tensor, trained[name], args.share)
     files = {name: hashlib.sha256(getattr(args, name).read_bytes()).hexdigest() for name in ("detector", "other")}
-    facts = {"between": files | {"other_file": args.other.name, "share": args.share}}
+    facts = {"between": files | {"share": args.share}}
     training = {name: value for name, value in metadata.training.items() if name != "calibrated"}
     save_checkpoint(args.out, mixed, replace(metadata, calibration=Calibration(), training=training | facts))
 

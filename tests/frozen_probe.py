@@ -19,6 +19,7 @@ import json
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +197,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     data, sha256 = training_data(args.data, seed=0), hashlib.sha256(args.weights.read_bytes()).hexdigest()
     network, preprocess = clip_tower(args.weights) if args.network == "clip" else backbone(args.network, args.weights)
+    preprocess = replace(preprocess, margin=args.margin)
     facts = {"network": args.network, "weights": sha256, "precision": args.precision}
     facts |= {"preparation": preprocess.to_dict(), "Train": data.train.digest, "Validation": data.validation.digest}
     how = {"batch": args.batch, "half": args.precision == "bf16"}
@@ -222,6 +224,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--data", type=Path, required=True, help="a folder with Train/ and Validation/")
     add("--features", type=Path, metavar="FILE.npz", help="keep the features there, or take them from there")
     add("--labels", type=Path, metavar="FILE.csv", help="write sha256,score of the training images there")
+    add("--margin", type=float, default=Preprocess.margin, help="side of the square, in faces (default: %(default)s)")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 is faster on CPUs with avx512_bf16 or amx")
     add("--batch", type=int, default=8, help="images; more are slower on a CPU (default: 8)")
     add("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch (default: %(default)s)")

@@ -223,14 +223,7 @@ def test_a_card_says_that_a_detector_looks_in_the_mirror(world, models):
         commands = card_page.again(one)[0]
         assert ("best.safetensors --data both --mirror" in commands) == (one is mirrored)
         assert f"tools.export results/best/{command_of_export} --out" in commands
-        assert "between.py" not in commands
         assert ("pixels, and in the mirror, and gives" in card_page.what_it_is(one)[0]) == (one is mirrored)
-
-    soup = it.metadata.training | {"between": {"other_file": "film.safetensors", "share": 0.8}}
-    commands = card_page.again(replace(mirrored, metadata=replace(mirrored.metadata, training=soup)))[0]
-    made = "python tests/between.py results/best/best.safetensors film.safetensors --share 0.8 --out"
-    assert f"{made} results/best/between.safetensors\npython -m tools.calibrate results/best/between" in commands
-    assert "tools.export results/best/between_calibrated.safetensors" in commands
 
 
 def test_the_server_shows_the_card(world, models, monkeypatch):

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import make_image
+from conftest import make_image, run
 from hostile import MODELS
 from safetensors.torch import save as safetensors_bytes
 
@@ -480,3 +480,28 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path):
 def test_a_folder_that_cannot_be_written_is_an_oserror(tmp_path):
     with pytest.raises(OSError):
         write_atomically(tmp_path / "none" / "best.safetensors", b"new")
+
+
+def test_weights_between_two_files(trained, tmp_path):
+    """tests/between.py: towards another detector, and towards a backbone that has another head."""
+    best, last, out = trained / "best.safetensors", trained / "last.safetensors", tmp_path / "between.safetensors"
+    one, other = read_weights(best), read_weights(last)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    done = run("tests/between.py", best, last, "--share", 0.25, "--out", out)
+    assert done.returncode == 0, done.stderr
+    for name, tensor in read_weights(out).items():
+        if tensor.is_floating_point():
+            assert torch.allclose(tensor, 0.25 * one[name] + 0.75 * other[name], atol=1e-5), name
+    found, before = read_metadata(out), read_metadata(best)
+    assert found.preprocess == before.preprocess and found.calibration == Calibration() != before.calibration
+    assert load(out, device="cpu").logits(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 2)
+
+    heads = {name for name in other if name.startswith(f"{model.architecture(before.arch).classifier}.")}
+    thousand = {name: tensor.repeat(500, *[1] * (tensor.ndim - 1)) for name, tensor in other.items() if name in heads}
+    backbone = {name: tensor for name, tensor in other.items() if name not in heads}
+    (tmp_path / "backbone.safetensors").write_bytes(safetensors_bytes(backbone | thousand))
+    done = run("tests/between.py", best, tmp_path / "backbone.safetensors", "--out", out)
+    assert done.returncode == 0, done.stderr
+    for name, tensor in read_weights(out).items():
+        if tensor.is_floating_point() and name not in heads:
+            assert torch.allclose(tensor, (one[name] + other[name]) / 2, atol=1e-5), name

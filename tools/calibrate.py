@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         out = Path(args.out) if args.out else default_name(Path(args.model))
         refuse(out, Path(args.model), overwrite=args.overwrite)
-        detector = mirrored(load(args.model, arch=args.arch, device=args.device), args.mirror)
+        detector = load(args.model, arch=args.arch, device=args.device, mirror=args.mirror)
         index = choose_images(Path(args.data), detector)
         logits = score_index({"model": detector}, index, workers=args.workers)["model"]
         if isinstance(logits, ModelError):
@@ -50,16 +50,6 @@ def main(argv: list[str] | None = None) -> int:
     print_change(detector.metadata, metadata, index, logits)
     print(out)
     return 0
-
-
-def mirrored(detector: Detector, wished: bool | None) -> Detector:
-    """The same with or without a look at each image's mirror image; with None as it is."""
-    before = detector.metadata.preprocess
-    if wished in (None, before.mirror):
-        return detector
-    backend = detector.backend.backend if before.mirror else detector.backend
-    preprocess = dataclasses.replace(before, mirror=wished)
-    return Detector(backend, dataclasses.replace(detector.metadata, preprocess=preprocess), detector.path)
 
 
 def choose_images(data: Path, detector: Detector) -> dataset.Index:
