@@ -7,6 +7,8 @@ A network that knows its training images by heart learns little more from them. 
 weights it has forgotten much of that, and keeps most of what it can do: a better place to train on from. After Wortsman
 et al. 2022 (WiSE-FT), who judge with such weights, and Ash and Adams 2020 (shrink and perturb), who train from shrunk
 ones. Between two detectors that were trained from one start it is a model soup (Wortsman et al. 2022).
+Either way the averages of batch normalisation, mixed too, fit the mixed weights badly: training on counts them anew;
+the scores of a soup that is not trained on are off (docs/experiments.md, 2026-11-25).
 Where the other file has no two-way head, the head goes towards fresh random weights, those of --seed. The result is a
 checkpoint with the detector's metadata, its calibration taken off.
 """
