@@ -32,6 +32,9 @@ def saved_with(head: model.Head, name: str, folder: Path) -> tuple[Detector, Pat
     """A detector of 96 px with random weights, and its file x.safetensors."""
     torch.manual_seed(1)
     network, row = model.create_model(name, head=head), model.architecture(name)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the statistics of the one batch below, and nothing of the fresh ones
     with torch.no_grad():  # statistics as after training: without them every logit of a fresh network is the same
         network.train()(torch.randn(4, 3, 64, 64))
     metadata = Metadata(name, Preprocess(96, "crop", row.mean, row.std), head=asdict(head))

@@ -373,14 +373,14 @@ def test_ctrl_c_and_a_second_signal(exported):
 
 
 def files_of(pid: int) -> set[str]:
-    """What a process has open, deleted files too; sockets and pipes aside, and /proc, which its allocator reads."""
-    found = set()
+    """What a process has open, deleted files too; not sockets, pipes, modules, and /proc, which its allocator reads."""
+    found, modules = set(), (f"{sys.prefix}/", f"{sys.base_prefix}/")  # Pillow imports a format when it is met first
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
             target = os.readlink(entry)
         except OSError:
             continue
-        if not target.startswith(("socket:", "pipe:", "anon_inode:", "/dev/", "/proc/")):
+        if not target.startswith(("socket:", "pipe:", "anon_inode:", "/dev/", "/proc/", *modules)):
             found.add(target)
     return found
 
