@@ -16,9 +16,14 @@ MEDIA_TYPES = (  # JPEG first: a phone's browser then sends one instead of HEIC
 )  # fmt: skip
 
 
-def log_to_stderr(line: dict) -> None:
-    sys.stderr.write(json.dumps(line, ensure_ascii=False) + "\n")
+def say(line: str) -> None:
+    """A line on stderr, in one write: print makes two, and another thread's line could come between them."""
+    sys.stderr.write(line + "\n")
     sys.stderr.flush()
+
+
+def log_to_stderr(line: dict) -> None:
+    say(json.dumps(line, ensure_ascii=False))
 
 
 @dataclass(frozen=True)

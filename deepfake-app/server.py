@@ -28,7 +28,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # a script finds only what lies beside it
 
 import listener  # noqa: E402
-from appconfig import Config  # noqa: E402
+from appconfig import Config, say  # noqa: E402
 from detector import DEFAULT_MODEL, ModelError  # noqa: E402
 from judging import Models, model_files  # noqa: E402
 from reloading import run_again_on_changes  # noqa: E402
@@ -70,11 +70,7 @@ def run(app: App, listening) -> int:
     server = listener.Server(app, listening, app.settings, lambda problem: refuse(app, problem))
     failures: list[str] = []
     ended = stop_on_signals(server)
-    print(
-        f"listening on {listener.describe(listening)}, loading {', '.join(app.models.names)}",
-        file=sys.stderr,
-        flush=True,
-    )
+    say(f"listening on {listener.describe(listening)}, loading {', '.join(app.models.names)}")
     threading.Thread(target=load, args=(app, server, failures), name="loading", daemon=True).start()
     server.run()
     return fail(3, failures[0]) if failures else 130 if signal.SIGINT in ended else 0
@@ -85,7 +81,7 @@ def load(app: App, server: listener.Server, failures: list[str]) -> None:
     try:
         app.models.load(app.bench.prepare)
         for name, detector in app.models.detectors.items():
-            print(f"ready: {name}, {app.bench.describe(detector)}", file=sys.stderr, flush=True)
+            say(f"ready: {name}, {app.bench.describe(detector)}")
     except Exception as error:  # noqa: BLE001 - a server that is never ready must not live on
         failures.append(str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}")
         server.stop()
@@ -162,7 +158,7 @@ def rate(text: str) -> int:
 
 
 def fail(status: int, message: str) -> int:
-    print(f"server.py: error: {message}", file=sys.stderr, flush=True)
+    say(f"server.py: error: {message}")
     return status
 
 
