@@ -22,8 +22,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms
+from PIL.JpegImagePlugin import JpegImageFile
 
-DOOR_VERSION = 1  # raise it when the pixels or the answer for any file change: it keys stored indexes
+from imaging.marks import gif_frames, jpeg_scans
+
+DOOR_VERSION = 2  # raise it when the pixels or the answer for any file change: it keys stored indexes
 
 MAX_BYTES = 10 * 2**20
 MAX_PIXELS = 50_000_000
@@ -31,13 +34,13 @@ MIN_SIDE = 32  # pixels
 MAX_ASPECT = 20  # long side / short side
 MAX_JPEG_SCANS = 100
 MAX_SCANNED_PIXELS = 1_000_000_000  # pixels times scans of a JPEG; decoding them takes about a second
-MAX_GIF_FRAMES = 10_000  # counting more would take seconds
+MAX_GIF_FRAMES = 10_000
 MAX_TIFF_PAGES = 1_000
 
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".mpo"))
 ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
 ON_WHITE = "transparent parts are shown on white"
-_PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # Pillow finds an MPO in a JPEG by itself
+_PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 # Pillow refuses at twice this number, inside its plug-ins too, where only a header has been read.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
@@ -90,6 +93,9 @@ _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
 }
 
 
+_XMP = ("xmp", "XML:com.adobe.xmp")  # under these names Pillow keeps it
+
+
 class ImageError(ValueError):
     """An image that cannot be judged: `slug` for programs, `detail` (also str(error)) for people."""
 
@@ -128,11 +134,14 @@ def open_image(source: bytes | str | os.PathLike, *, max_bytes: int = MAX_BYTES)
     elif kind not in _PILLOW_FORMATS:
         raise _unsupported(kind)
     _check_container(kind, data)
+    scans = _count_scans(data) if kind == "JPEG" else 1
     try:
-        with Image.open(io.BytesIO(data), formats=(kind,)) as opened:
+        with _header(kind, data) as opened:
             _check_shape(*opened.size)
-            _check_scans(opened, data)
+            _check_work(*opened.size, scans)
             notes = [*_frame_notes(opened, data), *_depth_notes(opened, kind, data)]
+            for name in _XMP:  # Pillow would take an orientation out of it; viewers heed that of EXIF
+                opened.info.pop(name, None)
             opened.load()
             upright = _upright(opened)
             image, more = _to_rgb(upright)
@@ -140,13 +149,20 @@ def open_image(source: bytes | str | os.PathLike, *, max_bytes: int = MAX_BYTES)
             return Picture(image, opened.format, (*notes, *more))
     except Image.DecompressionBombError as error:
         raise _too_many_pixels() from error
-    except Image.UnidentifiedImageError as error:
+    except (Image.UnidentifiedImageError, SyntaxError) as error:
         # The first bytes are right and yet no header follows: nothing but a stub, or an image cut short.
         raise (_unsupported(None) if len(data) < 64 else _damaged()) from error
     except ImageError:
         raise
     except (*_DECODER_ERRORS, MemoryError) as error:
         raise _damaged() from error
+
+
+def _header(kind: str, data: bytes) -> Image.Image:
+    """The picture, its pixels not yet decoded. Raises whatever Pillow raises."""
+    if kind == "JPEG":  # Image.open would look for further views behind the picture, and stumble over their index
+        return JpegImageFile(io.BytesIO(data))
+    return Image.open(io.BytesIO(data), formats=(kind,))
 
 
 def read_bytes(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> bytes:
@@ -305,38 +321,50 @@ def _check_shape(width: int, height: int) -> None:
         )
 
 
-def _check_scans(image: Image.Image, data: bytes) -> None:
+def _count_scans(data: bytes) -> int:
     """A progressive JPEG is decoded scan by scan: an ordinary one has about ten, a hostile one as many as fit."""
-    scans = data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 1
-    if scans > MAX_JPEG_SCANS or scans * image.width * image.height > MAX_SCANNED_PIXELS:
-        raise ImageError("damaged-image", f"damaged: a JPEG of {scans} scans")
+    scans = jpeg_scans(data, most=MAX_JPEG_SCANS)
+    if scans is None or scans > MAX_JPEG_SCANS:
+        many = "too many segments" if scans is None else f"more than {MAX_JPEG_SCANS} scans"
+        raise ImageError("damaged-image", f"damaged: a JPEG of {many}")
+    return scans
+
+
+def _check_work(width: int, height: int, scans: int) -> None:
+    if scans * width * height > MAX_SCANNED_PIXELS:
+        raise ImageError("damaged-image", f"damaged: a JPEG of {scans} scans of {width}x{height} pixels")
 
 
 def _frame_notes(image: Image.Image, data: bytes) -> list[str]:
-    """Says so when only the first of several frames is looked at. A phone's MPO, one photo in two views, is no such."""
-    if image.format == "MPO":
-        return []
+    """Says so when only the first of several frames is looked at."""
     if image.format == "TIFF":
         count = _tiff_pages(image)
-    elif image.format == "GIF" and data.count(b"\x00\x2c") > MAX_GIF_FRAMES:
-        # Each frame begins with this pair of bytes, so this many may be there; finding out would take seconds.
-        count = f"more than {MAX_GIF_FRAMES}"
+    elif image.format == "GIF":  # Pillow's own count looks at every frame
+        frames = gif_frames(data, most=MAX_GIF_FRAMES)
+        count = str(frames) if frames <= MAX_GIF_FRAMES else f"more than {MAX_GIF_FRAMES}"
     else:
         count = str(getattr(image, "n_frames", 1))
-    return [] if count == "1" else [f"only frame 1 of {count} was looked at"]
+    return [] if count in ("0", "1") else [f"only frame 1 of {count} was looked at"]
 
 
 def _tiff_pages(image: Image.Image) -> str:
     """The number of pages, counted to a limit: Pillow's own count takes time quadratic in them."""
-    pages = 1
+    at = pages = 1
     try:
-        while pages <= MAX_TIFF_PAGES:
-            image.seek(pages)
-            pages += 1
+        while at <= MAX_TIFF_PAGES:
+            image.seek(at)
+            at += 1
+            pages += not _is_auxiliary(image)
     except (*_DECODER_ERRORS, Image.DecompressionBombError):
         pass  # EOFError at the end; anything else is a damaged later page, which nobody asked for
     image.seek(0)
-    return str(pages) if pages <= MAX_TIFF_PAGES else f"more than {MAX_TIFF_PAGES}"
+    return str(pages) if at <= MAX_TIFF_PAGES else f"more than {MAX_TIFF_PAGES}"
+
+
+def _is_auxiliary(page: Image.Image) -> bool:
+    """Whether a page of a TIFF is a reduced copy or a mask of another one (TIFF 6.0, NewSubfileType)."""
+    kind = page.tag_v2.get(254, 0)
+    return isinstance(kind, int) and bool(kind & 0b101)
 
 
 def _depth_notes(image: Image.Image, kind: str, data: bytes) -> list[str]:
@@ -348,8 +376,10 @@ def _depth_notes(image: Image.Image, kind: str, data: bytes) -> list[str]:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turn the picture as its EXIF orientation says. (Pillow does it itself for TIFF, on loading.)"""
+    bare = Image.Image()  # a plug-in's own object may have read its metadata on opening, XMP among it
+    bare.info = {name: value for name, value in image.info.items() if name not in _XMP}
     try:
-        orientation = image.getexif().get(0x0112)
+        orientation = bare.getexif().get(0x0112)
     except _DECODER_ERRORS:  # metadata that cannot be read says nothing; the pixels are still good
         return image
     operation = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
