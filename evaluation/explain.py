@@ -66,6 +66,7 @@ class Explanation:
     box: Box  # the part of the picture that the view shows: x, y, width, height, pixels
     deletion: Deletion | None  # None where nothing is hot
     sentence: str
+    face: int | None = None  # which of the verdict's faces this is; None where the whole picture was judged
 
 
 def can_explain(detector: Detector) -> bool:
@@ -97,14 +98,14 @@ def explain(detector: Detector, picture: Picture, verdict: Verdict) -> Explanati
     if verdict.score is None:
         return None
     preprocess = detector.metadata.preprocess
-    box = max(verdict.faces, key=lambda face: face.score).box if verdict.faces else None
+    face = max(range(len(verdict.faces)), key=lambda at: verdict.faces[at].score, default=None)
+    box = None if face is None else verdict.faces[face].box
     view = preprocess.view(picture.image, box)
     heat = heat_map(detector, preprocess.normalise(np.asarray(view)))
     marked = hot_area(heat)
     result = deletion(detector, view, marked) if marked.any() else None
-    return Explanation(
-        heat, marked, overlay(view, heat, marked), preprocess.region(picture.image.size, box), result, sentence(result)
-    )
+    region = preprocess.region(picture.image.size, box)
+    return Explanation(heat, marked, overlay(view, heat, marked), region, result, sentence(result), face)
 
 
 def hot_area(heat: np.ndarray, share: float = HOT) -> np.ndarray:

@@ -24,6 +24,7 @@ from detector.checkpoint import read_metadata, read_weights, save_checkpoint
 from evaluation import stability
 from imaging.door import open_image
 from model import Head
+from names import percent
 from tools.export import to_onnx
 
 SCORED = [name for name, case in hostile.IMAGES.items() if case.slug is None]
@@ -241,7 +242,7 @@ def test_a_verdict_that_flips_is_unsure(judge, decided, tmp_path, monkeypatch, c
     assert answer["stability"]["flips"] and answer["stability"]["low"] == answer["stability"]["scores"]["jpeg-50"] < 0.5
     assert answer["stability"]["high"] >= before["score"]
     [note] = [note for note in answer["notes"] if note.startswith("Unsure: the score goes from ")]
-    assert f"from {predict.percent(answer['stability']['low'])} to " in note
+    assert f"from {percent(answer['stability']['low'])} to " in note
     with (tmp_path / "out.csv").open(newline="") as file:
         [row] = csv.DictReader(file)
     assert row["verdict"] == "Unsure" and note in row["notes"]
@@ -262,7 +263,8 @@ def test_explain_writes_a_picture_and_says_what_it_is_worth(judge, decided, tmp_
     assert sorted(map(str, heat.iterdir())) == sorted(one["file"] for one in explained)
     assert len({one["file"] for one in explained}) == 2
     for one in explained:
-        assert open_image(one["file"]).image.size == (480, 480)  # 48 px, enlarged
+        width, height = open_image(one["file"]).image.size
+        assert width == 480 and height > 480  # 48 px, enlarged, between a title and what it is worth
         assert one["box"] == [8, 8, 48, 48] and one["sentence"].endswith(".")
         assert one["deletion"]["explains"] in (True, False) and 0 <= one["deletion"]["rank"] <= 1
     model = str(decided)
@@ -321,7 +323,8 @@ def test_table_csv_and_exit_status_of_the_program(decided, bad, tmp_path):
     said = done.stderr.splitlines()
     assert said[0].startswith("note: scores are not calibrated")
     assert said[1].endswith("pdf.jpg: not a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF image (it looks like PDF)")
-    assert said[2] == f"predict.py: error: {tmp_path / 'gone.jpg'}: no such file" and len(said) == 3
+    assert said[2] == f"predict.py: error: {tmp_path / 'gone.jpg'}: no such file"
+    assert said[3:] == [f"{tmp_path / 'out.csv'}: 4 rows"]
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [bool(row["error"]) for row in rows] == [False, True, False, True]
@@ -362,4 +365,4 @@ def test_ctrl_c(trained, decided, tmp_path):
     ("score", "text"), [(0.0, "<1 %"), (0.004, "<1 %"), (0.5, "50 %"), (0.973, "97 %"), (0.9999, ">99 %")]
 )
 def test_no_score_is_shown_as_certainty(score, text):
-    assert predict.percent(score) == text
+    assert percent(score) == text
