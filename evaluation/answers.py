@@ -99,7 +99,7 @@ class Folder:
     """Pictures in a folder, one for each input. Without a folder, none."""
 
     def __init__(self, folder: str | None, ending: str, what: str, taken: set[str]):
-        self.folder, self.ending, self.what, self.count = folder, ending, what, 0
+        self.folder, self.ending, self.what, self.count, self.older = folder, ending, what, 0, 0
         self.taken = {path.casefold() for path in taken}  # some systems do not tell A.png from a.png
         if folder:
             os.makedirs(folder, exist_ok=True)
@@ -124,6 +124,7 @@ class Folder:
         return path
 
     def save(self, picture: Image.Image, path: Path) -> None:
+        self.older += path.exists()
         picture.save(path)
         self.count += 1
 
@@ -132,7 +133,8 @@ class Folder:
 
     def __exit__(self, stopped, *_) -> None:
         if self.folder and (self.count or not stopped):
-            print(f"{shown(os.path.join(self.folder, ''))}: {counted(self.count, self.what)}", file=sys.stderr)
+            instead = f", {self.older} in place of older ones" if self.older else ""
+            print(f"{shown(os.path.join(self.folder, ''))}: {counted(self.count, self.what)}{instead}", file=sys.stderr)
 
 
 class CsvTable:
