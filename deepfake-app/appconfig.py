@@ -11,8 +11,8 @@ HERE = Path(__file__).parent
 FORM_BYTES = 64 * 2**10  # of one text field of an upload, which nobody needs
 FORM_PARTS = 8
 ENVELOPE_BYTES = 128 * 2**10  # what a form may add to the image itself
-MEDIA_TYPES = (  # JPEG first: a phone's browser then sends one instead of HEIC
-    "image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff", "image/avif",
+MEDIA_TYPES = (  # JPEG first: the page's chooser asks for it, and a phone's browser then converts its HEIC
+    "image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff", "image/avif", "image/heic",
 )  # fmt: skip
 
 

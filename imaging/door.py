@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image, ImageCms
 from PIL.JpegImagePlugin import JpegImageFile
 
+from imaging.boxes import BoxError, heif_pixels
 from imaging.marks import gif_frames, jpeg_scans
 
 DOOR_VERSION = 2  # raise it when the pixels or the answer for any file change: it keys stored indexes
@@ -34,11 +35,12 @@ MIN_SIDE = 32  # pixels
 MAX_ASPECT = 20  # long side / short side
 MAX_JPEG_SCANS = 100
 MAX_SCANNED_PIXELS = 1_000_000_000  # pixels times scans of a JPEG; decoding them takes about a second
+MAX_HEIC_PIXELS = 3 * MAX_PIXELS  # of all tiles and of transparency; an honest grid has twice its picture's, at most
 MAX_GIF_FRAMES = 10_000
 MAX_TIFF_PAGES = 1_000
 
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".mpo"))
-ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
+ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
 ON_WHITE = "transparent parts are shown on white"
 _PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
@@ -129,9 +131,7 @@ def open_image(source: bytes | str | os.PathLike, *, max_bytes: int = MAX_BYTES)
     if len(data) > max_bytes:
         raise _too_large(max_bytes)
     kind = _sniff(data)
-    if kind == "HEIC":
-        kind = _heif_format()
-    elif kind not in _PILLOW_FORMATS:
+    if kind not in (*_PILLOW_FORMATS, "HEIC"):
         raise _unsupported(kind)
     _check_container(kind, data)
     scans = _count_scans(data) if kind == "JPEG" else 1
@@ -146,7 +146,7 @@ def open_image(source: bytes | str | os.PathLike, *, max_bytes: int = MAX_BYTES)
             upright = _upright(opened)
             image, more = _to_rgb(upright)
             image.info = {}
-            return Picture(image, opened.format, (*notes, *more))
+            return Picture(image, kind, (*notes, *more))
     except Image.DecompressionBombError as error:
         raise _too_many_pixels() from error
     except (Image.UnidentifiedImageError, SyntaxError) as error:
@@ -162,6 +162,8 @@ def _header(kind: str, data: bytes) -> Image.Image:
     """The picture, its pixels not yet decoded. Raises whatever Pillow raises."""
     if kind == "JPEG":  # Image.open would look for further views behind the picture, and stumble over their index
         return JpegImageFile(io.BytesIO(data))
+    if kind == "HEIC":
+        return _heif_plugin().HeifImageFile(io.BytesIO(data))
     return Image.open(io.BytesIO(data), formats=(kind,))
 
 
@@ -253,16 +255,31 @@ def _sniff_ftyp(data: bytes) -> str:
     return "video"
 
 
-def _heif_format() -> str:
-    """Pillow's name for HEIC where the optional plug-in is installed; otherwise the error that says what to do."""
+def _heif_plugin():
+    """Pillow's plug-in for HEIC, or the error that says what to do. It is imported for the first such picture."""
     try:
-        import pi_heif
+        import pillow_heif
     except ImportError:
+        known = ACCEPTED.replace(", AVIF or HEIC", " or AVIF")
         raise ImageError(
-            "unsupported-type", f"not a {ACCEPTED} image (it looks like HEIC: save as JPEG or pip install pi-heif)"
+            "unsupported-type", f"not a {known} image (it looks like HEIC: save as JPEG or pip install pillow-heif)"
         ) from None
-    pi_heif.register_heif_opener()
-    return "HEIF"
+    options = pillow_heif.options
+    options.DECODE_THREADS = 1  # as every other decoder here: who opens many pictures opens them side by side
+    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
+    return pillow_heif
+
+
+def _check_heif(data: bytes) -> None:
+    """libheif decodes no item that is larger than the file says, but as many of them as the file names."""
+    try:
+        count = heif_pixels(data)
+    except BoxError as error:
+        raise _damaged() from error
+    if count is None:
+        raise _unsupported("a HEIC without a still picture")
+    if count > MAX_HEIC_PIXELS:
+        raise _too_many_pixels()
 
 
 def _check_container(kind: str, data: bytes) -> None:
@@ -275,6 +292,9 @@ def _check_container(kind: str, data: bytes) -> None:
             raise _too_many_pixels()
         if len(data) < int.from_bytes(data[4:8], "little") + 8:
             raise _damaged()
+    elif kind == "HEIC":
+        _heif_plugin()  # where there is none, nothing more is to be said
+        _check_heif(data)
 
 
 def _check_png(data: bytes) -> None:
@@ -337,6 +357,9 @@ def _check_work(width: int, height: int, scans: int) -> None:
 
 def _frame_notes(image: Image.Image, data: bytes) -> list[str]:
     """Says so when only the first of several frames is looked at."""
+    if image.format == "HEIF":
+        count = _heif_pictures(image)
+        return [f"only the main picture of {count} was looked at"] if count > 1 else []
     if image.format == "TIFF":
         count = _tiff_pages(image)
     elif image.format == "GIF":  # Pillow's own count looks at every frame
@@ -345,6 +368,15 @@ def _frame_notes(image: Image.Image, data: bytes) -> list[str]:
     else:
         count = str(getattr(image, "n_frames", 1))
     return [] if count in ("0", "1") else [f"only frame 1 of {count} was looked at"]
+
+
+def _heif_pictures(image: Image.Image) -> int:
+    """The number of pictures. A second view of one moment and another rendering of it (ISO 23008-12) are no others."""
+    main, same = image.tell(), {image.tell()}
+    for group in image.info.get("entity_groups", ()):
+        if group["type"] in ("ster", "altr") and main in group["images"]:
+            same.update(place for place in group["images"] if place is not None)
+    return image.n_frames - len(same) + 1
 
 
 def _tiff_pages(image: Image.Image) -> str:
@@ -368,10 +400,11 @@ def _is_auxiliary(page: Image.Image) -> bool:
 
 
 def _depth_notes(image: Image.Image, kind: str, data: bytes) -> list[str]:
-    """Pillow drops the low byte of 16-bit colour images on loading; of 16-bit grey ones we do (`_to_rgb`)."""
+    """Pillow drops the low bits of deep colour images on loading; of 16-bit grey ones we do (`_to_rgb`)."""
     deep_png = kind == "PNG" and data[24] == 16
     deep_tiff = kind == "TIFF" and any(";16" in str(tile[3]) for tile in image.tile)
-    return ["reduced to 8 bits per channel"] if deep_png or deep_tiff or image.mode.startswith("I;16") else []
+    deep = deep_png or deep_tiff or image.mode.startswith("I;16") or image.info.get("bit_depth", 8) > 8
+    return ["reduced to 8 bits per channel"] if deep else []
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -21,10 +21,13 @@ from pathlib import Path
 from shlex import quote
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # what the door accepts
-NOT_AN_IMAGE = "not a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF image"
+pillow_heif.register_heif_opener()  # to write HEIC
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC")  # what the door accepts
+NOT_AN_IMAGE = "not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC image"
 DAMAGED, TYPE, PIXELS, SMALL = "damaged-image", "unsupported-type", "too-many-pixels", "too-small"
 ON_WHITE, EIGHT_BITS = "shown on white", "reduced to 8 bits"
 GPS_MARK = b"GPS-SECRET"  # stands in the EXIF of one file; nobody may ever repeat it
@@ -64,7 +67,7 @@ def scene(width: int = 96, height: int = 64) -> Image.Image:
 
 def encode(image: Image.Image, kind: str, **options) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    image.save(buffer, "HEIF" if kind == "HEIC" else kind, **options)
     return buffer.getvalue()
 
 
@@ -254,6 +257,28 @@ def _lab() -> bytes:
     return _lab_tiff(np.repeat(np.repeat(lab, 40, axis=0), 16, axis=1))
 
 
+def _box(kind: bytes, body: bytes = b"") -> bytes:
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def _tiles(image: Image.Image, side: int) -> bytes:
+    """A HEIC as phones write it: a grid of tiles."""
+    return encode(image, "HEIC", tile_size=side)
+
+
+def _heic_of_large_tiles() -> bytes:
+    """A small picture, put together from twelve tiles that say they are 50 megapixels each."""
+    return _tiles(scene(480, 320), 128).replace(struct.pack(">II", 128, 128), struct.pack(">II", 7_000, 7_000))
+
+
+def _circle() -> bytes:
+    """A grid whose first tile is the grid."""
+    data = bytearray(_tiles(scene(480, 320), 128))
+    at = data.index(b"dimg") + 4
+    data[at + 4 : at + 6] = data[at : at + 2]
+    return bytes(data)
+
+
 def _ftyp(*brands: bytes) -> bytes:
     major, *compatible = brands
     box = struct.pack(">I4s4sI", 16 + 4 * len(compatible), b"ftyp", major, 0) + b"".join(compatible)
@@ -344,8 +369,16 @@ IMAGES: dict[str, Case] = {
     "quicktime.jpg": _refused(13, lambda: _ftyp(b"qt  ", b"qt  "), "video"),
     "avi.jpg": _refused(13, lambda: b"RIFF" + struct.pack("<I", 600) + b"AVI LIST" + noise(600), "video"),
     "matroska.jpg": _refused(13, lambda: b"\x1a\x45\xdf\xa3" + noise(600), "video"),
-    "photo.heic": _refused(14, lambda: _ftyp(b"heic", b"heic"), "HEIC: save as JPEG or pip install pi-heif"),
-    "heic-by-brand.jpg": _refused(14, lambda: _ftyp(b"mif1", b"miaf", b"heix"), "HEIC"),
+    "photo.heic": Case(14, lambda: small("HEIC")),
+    "heic-by-brand.jpg": Case(14, lambda: small("HEIC").replace(b"ftypheic", b"ftypmif1")),
+    "grid.heic": Case(14, lambda: _tiles(scene(480, 320), 128)),
+    "several.heic": Case(14, lambda: _animated("HEIC", primary_index=0), note="only the main picture of 5"),
+    "sequence.heic": _refused(14, lambda: _ftyp(b"hevc", b"msf1") + _box(b"moov"), "a HEIC without a still picture"),
+    "overlay.heic": _refused(14, lambda: _tiles(scene(480, 320), 128).replace(b"grid", b"iovl"), "a HEIC without"),
+    "no-picture.heic": _damaged(14, lambda: _ftyp(b"heic", b"heic")),
+    "half.heic": _damaged(14, lambda: half(small("HEIC"))),
+    "end-missing.heic": _damaged(14, lambda: small("HEIC")[:-9]),
+    "circle.heic": _damaged(14, lambda: _circle()),
     "photoshop.png": _refused(15, _psd, "PSD"),
     "icon.png": _refused(15, lambda: encode(scene(64, 64), "ICO"), "ICO"),
     "texture.png": _refused(15, lambda: encode(scene(), "DDS"), "DDS"),
@@ -379,6 +412,8 @@ IMAGES: dict[str, Case] = {
     "bomb-header.bmp": _huge(24, lambda: _claims("BMP", b"BM", 18, struct.pack("<ii", 65_000, 65_000))),
     "bomb-header.tif": _huge(24, lambda: _claims("TIFF", b"\0\1\4\0\1\0\0\0", 8, struct.pack("<I", 2**31))),
     "bomb-header.avif": _huge(24, lambda: _claims("AVIF", b"ispe", 8, struct.pack(">II", 15_000, 15_000))),
+    "bomb-header.heic": _huge(24, lambda: _claims("HEIC", b"ispe", 8, struct.pack(">II", 60_000, 60_000))),
+    "bomb-tiles.heic": _huge(28, lambda: _heic_of_large_tiles()),
     "bomb-20000.png": _huge(25, lambda: _flat_png(20_000)),
     "bomb-13000.png": _huge(26, lambda: _flat_png(13_000)),
     "bomb-9000.png": _huge(27, lambda: _flat_png(9_000)),
@@ -419,6 +454,7 @@ IMAGES: dict[str, Case] = {
     "alpha.gif": Case(36, lambda: _seethrough_palette("GIF"), note=ON_WHITE),
     "alpha.webp": Case(36, lambda: encode(_seethrough(), "WEBP", lossless=True, exact=True), note=ON_WHITE),
     "alpha.tif": Case(36, lambda: encode(_seethrough(), "TIFF"), note=ON_WHITE),
+    "alpha.heic": Case(36, lambda: encode(_seethrough(), "HEIC"), note=ON_WHITE),
     "alpha.avif": Case(36, lambda: encode(_seethrough(), "AVIF"), note=ON_WHITE),
     "transparent.png": Case(37, lambda: encode(Image.new("RGBA", (64, 64), (255, 0, 0, 0)), "PNG"), note=ON_WHITE),
     "grey-16.png": Case(38, lambda: _wide_png(1, 0), note=EIGHT_BITS),

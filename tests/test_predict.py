@@ -322,7 +322,7 @@ def test_table_csv_and_exit_status_of_the_program(decided, bad, tmp_path):
     assert any("note: transparent parts are shown on white" in line for line in lines)
     said = done.stderr.splitlines()
     assert said[0].startswith("note: scores are not calibrated")
-    assert said[1].endswith("pdf.jpg: not a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF image (it looks like PDF)")
+    assert said[1].endswith("pdf.jpg: not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC image (it looks like PDF)")
     assert said[2] == f"predict.py: error: {tmp_path / 'gone.jpg'}: no such file"
     assert said[3:] == [f"{tmp_path / 'out.csv'}: 4 rows"]
     with (tmp_path / "out.csv").open(newline="") as file:

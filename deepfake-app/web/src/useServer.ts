@@ -9,14 +9,16 @@ const FIRST_TYPES = ['image/jpeg', 'image/png', 'image/webp'] // until the serve
 export interface Server {
   config: Config | null
   models: string[] // the default first
-  accept: string // for a file chooser; JPEG stands first and HEIC is missing, so that a phone converts
+  accept: string // for a file chooser: JPEG first and no HEIC, so that Safari converts; a dropped HEIC is sent as it is
 }
 
 export function useServer(): Server {
   const { data: config } = useFetched<Config>('/api/config')
   const { data: list } = useFetched<{ models: string[] }>('/api/models')
-  return { config, models: list?.models ?? [], accept: (config?.media_types ?? FIRST_TYPES).join(',') }
+  return { config, models: list?.models ?? [], accept: chosen(config?.media_types ?? FIRST_TYPES) }
 }
+
+const chosen = (types: string[]): string => types.filter((type) => !/^image\/hei[cf]/.test(type)).join(',')
 
 /** What is known of a model; null: the server's default. */
 export function useModel(name: string | null): Fetched<ModelInfo> {

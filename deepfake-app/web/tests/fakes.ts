@@ -56,7 +56,7 @@ export const problem = (slug: string, status: number, detail = 'the server says 
 export const image = (name = 'photo.jpg', type = 'image/jpeg', bytes = 100) =>
   new File([new Uint8Array(bytes)], name, { type })
 
-export const CONFIG: Config = { media_types: ['image/jpeg', 'image/png'], max_bytes: 10 * 2 ** 20, min_side: 32 }
+export const CONFIG: Config = { media_types: ['image/jpeg', 'image/png', 'image/heic'], max_bytes: 10 * 2 ** 20, min_side: 32 }
 
 export const ANSWER: Answer = {
   verdict: 'Fake',

@@ -55,7 +55,7 @@ describe('before there is an image', () => {
 
   test('the limits are the server\'s', async () => {
     await open()
-    expect(screen.getByText('JPEG or PNG. At most 10 MiB each, and at least 32 × 32 pixels.')).toBeVisible()
+    expect(screen.getByText('JPEG, PNG, or HEIC. At most 10 MiB each, and at least 32 × 32 pixels.')).toBeVisible()
   })
 })
 
@@ -96,6 +96,14 @@ describe('an image', () => {
     expect(screen.getByRole('heading', { name: words })).toBeVisible()
     expect(document.querySelector(`.verdict .shape.${verdict}`)).toBeInTheDocument()
     expect(screen.getByRole('meter').textContent).toBe(shown)
+  })
+
+  test('of a kind that the chooser does not ask for is sent as it is when it is dropped', async () => {
+    await open()
+    await drop(image('IMG_1.HEIC', 'image/heic'), image('no-type.heic', ''))
+    expect((predictions()[0]?.body as FormData).get('file')).toMatchObject({ size: 100, type: 'image/heic' })
+    await answer(predictions()[0], 200, ANSWER)
+    expect((predictions()[1]?.body as FormData).get('file')).toMatchObject({ size: 100 })
   })
 
   test('without a score has no meter and offers no heat map', async () => {
