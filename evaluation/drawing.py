@@ -21,6 +21,7 @@ SMALLEST = 480  # pixels, longer side: smaller pictures are enlarged, or no word
 MIN_TEXT = 15  # pixels, height of the smallest letters
 PER_LINE = 30  # letters, about, that fit on a line of the strip at the least
 INSIDE = 0.3  # share of a face that its label may hide, where there is no room around it
+MANY = 24  # faces; the words of more are smaller, or they would outgrow the picture
 LONGEST = 120  # letters of a file's name; the middle of a longer one is left out
 
 INK, GROUND, GREY = "white", "black", (128, 128, 128)
@@ -82,7 +83,7 @@ def mark_faces(sheet: Image.Image, verdict: Verdict, at: tuple[int, int], factor
     colours_of = [COLOURS[face.verdict] for face in verdict.faces]
     # Black beside the colour, since that is seen on any picture. Labels come last: nothing crosses a word.
     for box, (_, place), colour in zip(boxes, labels, colours_of, strict=True):
-        if not common(box, (place[0] - line, place[1] - line, place[2] + line, place[3] + line)):
+        if not hides([(place[0] - line, place[1] - line, place[2] + line, place[3] + line)], [box]).any():
             draw.line(between(box, place), fill=GROUND, width=2 * line)
             draw.line(between(box, place), fill=colour, width=line)
     for box, colour in zip(boxes, colours_of, strict=True):
@@ -123,8 +124,8 @@ def near(draw, text: str, size: int, box: Rectangle, others: list[Rectangle], ro
     if wide >= room[2] - room[0] or high >= room[3] - room[1]:
         return None
     *beside, inner = (moved(place, room) for place in places(box, wide, high))
-    free = [place for place in beside if not hides(place, [box, *others])]
-    if not free and wide * high <= INSIDE * area(box) and not hides(inner, others):
+    free = [place for place, hidden in zip(beside, hides(beside, [box, *others]), strict=True) if not hidden]
+    if not free and wide * high <= INSIDE * area(box) and not hides([inner], others).any():
         free = [inner]
     return (text, free[0]) if free else None
 
@@ -132,15 +133,14 @@ def near(draw, text: str, size: int, box: Rectangle, others: list[Rectangle], ro
 def away(draw, text: str, size: int, box: Rectangle, others: list[Rectangle], room: Rectangle):
     """(text, place): where a label hides least, and the line to its box crosses least."""
     wide, high = extent(draw, text, size)
-
-    def harm(place: Rectangle) -> tuple[float, float]:
-        (x, y), (to_x, to_y) = between(box, place)
-        steps = [(x + (to_x - x) * step / 20, y + (to_y - y) * step / 20) for step in range(21)]
-        crossed = sum(other[0] <= x <= other[2] and other[1] <= y <= other[3] for x, y in steps for other in others)
-        return hides(place, [box, *others]), crossed * math.hypot(to_x - x, to_y - y)
-
-    tried = [*farther(box, wide, high), *places(box, wide, high)]
-    return text, min((moved(place, room) for place in tried), key=harm)
+    tried = [moved(place, room) for place in [*farther(box, wide, high), *places(box, wide, high)]]
+    start, end = np.array([between(box, place) for place in tried]).swapaxes(0, 1)  # (places, 2) each: x, y
+    points = start[:, None] + (end - start)[:, None] * np.linspace(0, 1, 21)[:, None]  # (places, 21, 2)
+    left, top, right, bottom = np.array(others).reshape(-1, 4).T
+    x, y = points[..., :1], points[..., 1:]
+    crossed = ((left <= x) & (x <= right) & (top <= y) & (y <= bottom)).mean((1, 2)) if others else np.zeros(len(tried))
+    hidden, length = hides(tried, [box, *others]), np.hypot(*(end - start).T)
+    return text, tried[np.lexsort((length, crossed * length, hidden))[0]]
 
 
 def extent(draw, text: str, size: int) -> tuple[float, float]:
@@ -155,9 +155,11 @@ def between(box: Rectangle, place: Rectangle) -> tuple[tuple[float, float], tupl
     return (x, y), (max(box[0], min(x, box[2])), max(box[1], min(y, box[3])))
 
 
-def hides(place: Rectangle, others: list[Rectangle]) -> float:
-    """Pixels of the others that are hidden where something stands in this place."""
-    return sum(common(place, other) for other in others)
+def hides(tried: list[Rectangle], others: list[Rectangle]) -> np.ndarray:
+    """(places,): how many pixels of the others are hidden where something stands in each of these places."""
+    one, other = np.array(tried, float).reshape(-1, 1, 4), np.array(others, float).reshape(1, -1, 4)
+    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
+    return sides.clip(0).prod(-1).sum(-1)
 
 
 def places(box: Rectangle, wide: float, high: float) -> list[Rectangle]:
@@ -184,11 +186,6 @@ def moved(place: Rectangle, room: Rectangle) -> Rectangle:
     x = round(max(room[0], min(place[0], room[2] - 1 - wide)))
     y = round(max(room[1], min(place[1], room[3] - 1 - high)))
     return x, y, x + wide, y + high
-
-
-def common(one: Rectangle, other: Rectangle) -> float:
-    """Pixels that two rectangles share."""
-    return area((max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])))
 
 
 def area(box: Rectangle) -> float:
@@ -235,12 +232,10 @@ def strip(width: int, lines: list[tuple[str, int]], columns: list[str] = ()) -> 
     """Lines of (text, height of its letters) on black, broken where they are too long; then items in columns."""
     rows = [(row, size) for text, size in lines for row in wrapped(drawable(text), size, width - size)]
     small = min(size for _, size in lines)
-    if columns:
-        cell = max(font(small).getlength(text) for text in columns) + 2 * small
-        across = max(1, int((width - small) // cell))
-        down = -(-len(columns) // across)
-    else:
-        cell, across, down = 0, 0, 0
+    if len(columns) > MANY:
+        small = max(MIN_TEXT, round(0.6 * small))
+    cell = max((font(small).getlength(text) for text in columns), default=0) + 2 * small
+    down = -(-len(columns) // max(1, int((width - small) // cell)))
     high = [round(1.35 * size) for _, size in rows]
     part = Image.new("RGB", (width, sum(high) + down * round(1.35 * small) + small // 2), GROUND)
     draw, y = ImageDraw.Draw(part), small // 4
