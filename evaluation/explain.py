@@ -98,7 +98,8 @@ def explain(detector: Detector, picture: Picture, verdict: Verdict) -> Explanati
     if verdict.score is None:
         return None
     preprocess = detector.metadata.preprocess
-    face = max(range(len(verdict.faces)), key=lambda at: verdict.faces[at].score, default=None)
+    judged = [at for at, face in enumerate(verdict.faces) if face.score is not None]
+    face = max(judged, key=lambda at: verdict.faces[at].score, default=None)
     box = None if face is None else verdict.faces[face].box
     view = preprocess.view(picture.image, box)
     heat = heat_map(detector, preprocess.normalise(np.asarray(view)))

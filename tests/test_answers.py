@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -182,6 +183,16 @@ def test_the_rows_of_a_picture_and_its_faces(judge, tmp_path):
     assert picture["annotated"] == os.path.join("m", "x.png.png")
     assert failed["file"] == "y.png" and failed["error_slug"] == "empty-file" and "0 bytes" in failed["error"]
     assert failed["verdict"] == failed["score"] == ""
+
+
+def test_a_face_that_was_not_judged(judge, drawn, tmp_path):
+    photo(tmp_path / "x.png")
+    small = FaceVerdict((90.0, 4.0, 20.0, 20.0), None, "Unsure")
+    _, out, _ = judge(
+        replace(TWO, faces=(small, *TWO.faces)), "x.png", *"--csv v.csv --annotate m --explain h --json".split()
+    )
+    assert json.loads(out)["explanation"]["face"] == 3 and "1 unsure (no score)" in drawn
+    assert (rows("v.csv")[1]["verdict"], rows("v.csv")[1]["score"]) == ("Unsure", "")
 
 
 def test_a_picture_without_a_score_has_one_row(judge, tmp_path):
