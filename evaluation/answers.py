@@ -12,8 +12,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 
@@ -103,11 +103,8 @@ class Folder:
         self.taken = {path.casefold() for path in taken}  # some systems do not tell A.png from a.png
         if folder:
             os.makedirs(folder, exist_ok=True)
-            try:
+            with naming(folder):
                 tempfile.TemporaryFile(dir=folder).close()  # hours of judging may lie before the first picture
-            except OSError as error:
-                error.filename = folder
-                raise
 
     def path(self, name: str) -> Path | None:
         """Where an input's picture goes: a name that no other of this run has, and no input."""
@@ -125,7 +122,8 @@ class Folder:
 
     def save(self, picture: Image.Image, path: Path) -> None:
         self.older += path.exists()
-        picture.save(path)
+        with naming(path):
+            picture.save(path)
         self.count += 1
 
     def __enter__(self) -> "Folder":
@@ -178,14 +176,16 @@ class CsvTable:
         self.write({"file": cell(name), "error_slug": error.slug, "error": error.detail})
 
     def write(self, row: dict) -> None:
-        self.writer.writerow(row)
+        with naming(self.path):
+            self.writer.writerow(row)
         self.rows += 1
 
     def __enter__(self) -> "CsvTable":
         return self
 
     def __exit__(self, stopped, *_) -> None:
-        self.file.close()
+        with naming(self.path):
+            self.file.close()
         if self.path and (self.rows or not stopped):
             print(f"{shown(self.path)}: {counted(self.rows, 'row')}", file=sys.stderr)
 
@@ -255,6 +255,16 @@ class JsonLines:
 
     def write(self, answer: dict) -> None:
         print(json.dumps(answer, allow_nan=False), flush=True)
+
+
+@contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """The file's name in the error: that of a full disk has none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = path
+        raise
 
 
 def stem(name: str) -> str:

@@ -166,6 +166,21 @@ def test_a_folder_that_cannot_be_written_to_is_said_before_judging(judge, tmp_pa
     assert (status, out, said) == (1, "", ["predict.py: error: m: Permission denied"])
 
 
+def test_a_full_disk_is_said_of_the_file(judge, tmp_path, monkeypatch):
+    photo(tmp_path / "x.png")
+    if os.path.exists("/dev/full"):
+        status, out, said = judge(ONE, "x.png", "--csv", "/dev/full")
+        assert (status, said) == (1, ["predict.py: error: /dev/full: No space left on device"]) and "x.png" in out
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    status, out, said = judge(ONE, "x.png", "--annotate", "m")
+    path = os.path.join("m", "x.png.png")
+    assert (status, said) == (1, [f"predict.py: error: {path}: No space left on device"]) and "x.png" in out
+
+
 def test_the_rows_of_a_picture_and_its_faces(judge, tmp_path):
     photo(tmp_path / "x.png")
     (tmp_path / "y.png").write_bytes(b"")
