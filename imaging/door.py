@@ -1,4 +1,4 @@
-"""The one door for images: bytes or a path in, an upright 8-bit RGB picture out, or an ImageError.
+"""The one door for images: bytes or a path in, an upright 8-bit sRGB picture out, or an ImageError.
 
 Every part of the project that reads an image reads it here: the loader, the command line,
 evaluation and the server. So an image that one of them accepts, all of them accept, and they see
@@ -7,8 +7,8 @@ the same pixels.
     picture = open_image("photo.jpg")        # Picture(image=<RGB, upright>, format="JPEG", notes=())
     picture = open_image(request_bytes)      # the same from bytes
 
-The kind of a file is decided by its first bytes, never by its name. Colour profiles are not
-applied: detectors are trained on pixels as stored. Nothing is written, nothing in a file runs.
+The kind of a file is decided by its first bytes, never by its name. Colours are those that its
+profile says. Nothing is written, nothing in a file runs.
 """
 
 import io
@@ -25,9 +25,10 @@ from PIL import Image, ImageCms
 from PIL.JpegImagePlugin import JpegImageFile
 
 from imaging.boxes import BoxError, heif_pixels
+from imaging.colour import ADOBE_RGB, to_srgb
 from imaging.marks import gif_frames, jpeg_scans
 
-DOOR_VERSION = 2  # raise it when the pixels or the answer for any file change: it keys stored indexes
+DOOR_VERSION = 3  # raise it when the pixels or the answer for any file change: it keys stored indexes
 
 MAX_BYTES = 10 * 2**20
 MAX_PIXELS = 50_000_000
@@ -143,8 +144,8 @@ def open_image(source: bytes | str | os.PathLike, *, max_bytes: int = MAX_BYTES)
             for name in _XMP:  # Pillow would take an orientation out of it; viewers heed that of EXIF
                 opened.info.pop(name, None)
             opened.load()
-            upright = _upright(opened)
-            image, more = _to_rgb(upright)
+            exif = _exif(opened)
+            image, more = _to_rgb(_upright(opened, exif), _profile(opened, exif))
             image.info = {}
             return Picture(image, kind, (*notes, *more))
     except Image.DecompressionBombError as error:
@@ -407,34 +408,57 @@ def _depth_notes(image: Image.Image, kind: str, data: bytes) -> list[str]:
     return ["reduced to 8 bits per channel"] if deep else []
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn the picture as its EXIF orientation says. (Pillow does it itself for TIFF, on loading.)"""
+def _exif(image: Image.Image) -> Image.Exif:
+    """What EXIF says; empty where it cannot be read: the pixels are still good."""
     bare = Image.Image()  # a plug-in's own object may have read its metadata on opening, XMP among it
     bare.info = {name: value for name, value in image.info.items() if name not in _XMP}
     try:
-        orientation = bare.getexif().get(0x0112)
-    except _DECODER_ERRORS:  # metadata that cannot be read says nothing; the pixels are still good
-        return image
+        return bare.getexif()
+    except _DECODER_ERRORS:
+        return Image.Exif()
+
+
+def _upright(image: Image.Image, exif: Image.Exif) -> Image.Image:
+    """Turn the picture as its EXIF orientation says. (Pillow does it itself for TIFF, on loading.)"""
+    orientation = exif.get(0x0112)
     operation = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image if operation is None else image.transpose(operation)
 
 
-def _to_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    """Any mode Pillow decodes to, to RGB of 8 bits per channel, with notes on what that took."""
+def _profile(image: Image.Image, exif: Image.Exif) -> bytes | None:
+    """What explains the colours: the embedded profile, or a camera's word in EXIF that they are Adobe RGB."""
+    if image.info.get("icc_profile"):
+        return image.info["icc_profile"]
+    try:
+        return ADOBE_RGB if exif.get_ifd(0xA005).get(1) == "R03" else None
+    except _DECODER_ERRORS:
+        return None
+
+
+def _to_rgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, list[str]]:
+    """Any mode Pillow decodes to, to sRGB of 8 bits per channel, with notes on what that took."""
+    if image.mode in ("F", "I"):
+        raise ImageError("unsupported-mode", f"{image.mode} (32-bit) images are not supported; save it with 8 bits")
+    if image.mode == "LAB":  # its colours need no profile to explain them
+        lab_to_rgb = ImageCms.buildTransform(
+            ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
+        )
+        return ImageCms.applyTransform(image, lab_to_rgb), []
+    notes = []
     if image.mode.startswith("I;16"):
         wide = np.asarray(image).astype(np.uint32)  # 0..65535
         grey, hidden = ((wide + 128) // 257).astype(np.uint8), wide == image.info.get("transparency", -1)
         grey[hidden] = 255
-        return Image.fromarray(grey).convert("RGB"), [ON_WHITE] if hidden.any() else []
-    if image.mode in ("F", "I"):
-        raise ImageError("unsupported-mode", f"{image.mode} (32-bit) images are not supported; save it with 8 bits")
-    if image.mode == "LAB":
-        to_srgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
-        return ImageCms.applyTransform(image, to_srgb), []
-    if image.has_transparency_data:
-        return _on_white(image)
-    # Of an RGB image a copy: it leaves the plug-in's object behind, which still holds EXIF, GPS and text.
-    return image.copy() if image.mode == "RGB" else image.convert("RGB"), []
+        shown, notes = Image.fromarray(grey), [ON_WHITE] if hidden.any() else []
+    elif image.has_transparency_data:
+        shown, notes = _on_white(image)
+        shown = shown.getchannel(0) if image.mode in ("L", "LA", "La") else shown
+    elif image.mode in ("RGB", "L", "CMYK"):
+        shown = image.copy()  # it leaves the plug-in's object behind, which still holds EXIF, GPS and text
+    else:
+        shown, profile = image.convert("RGB"), None if image.mode == "1" else profile
+    colours, more = to_srgb(shown, profile)
+    return colours, [*notes, *more]
 
 
 def _on_white(image: Image.Image) -> tuple[Image.Image, list[str]]:

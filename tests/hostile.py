@@ -475,8 +475,8 @@ IMAGES: dict[str, Case] = {
     "exif-random-tags.jpg": Case(44, lambda: small("JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x20\0" + noise(384))),
     "exif-bad-header.jpg": Case(44, lambda: small("JPEG", exif=b"Exif\0\0XX*\0\x08\0\0\0" + noise(40))),
     "exif-random.png": Case(44, lambda: small("PNG", exif=noise(401))),
-    "profile-random.jpg": Case(44, lambda: small("JPEG", icc_profile=noise(3000))),
-    "profile-random.png": Case(44, lambda: small("PNG", icc_profile=noise(3001))),
+    "profile-random.jpg": Case(44, lambda: small("JPEG", icc_profile=noise(3000)), note="colour profile is damaged"),
+    "profile-random.png": Case(44, lambda: small("PNG", icc_profile=noise(3001)), note="colour profile is damaged"),
     "gps.jpg": Case(45, lambda: small("JPEG", exif=_gps())),
     "eleven-megabytes.bmp": Case(46, lambda: encode(Image.new("RGB", (2000, 1900)), "BMP"), "too-large", "10 MiB"),
 }
