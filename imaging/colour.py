@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 
 MAX_PROFILE_BYTES = 4 * 2**20  # those of printing presses have one or two MiB
 DAMAGED = "the colour profile is damaged: colours are taken as sRGB"
+ON_WHITE = "transparent parts are shown on white"
 UNFIT = "the colour profile is of another kind of picture: colours are taken as sRGB"
 
 # Colours that both spaces have stay what they are, those that sRGB has not become the nearest; black becomes black.
@@ -30,10 +31,44 @@ class _UnfitError(ValueError):
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, list[str]]:
-    """An RGB, L or CMYK picture whose colours `profile` explains, as sRGB of mode RGB, and notes. The input may change.
+    """Any mode of 1 to 16 bits per channel to sRGB of mode RGB, with notes on what that took.
 
-    Without a profile, or with one that is sRGB in effect, the pixels stay what they are.
+    `profile` explains the colours. Without one, or with one that is sRGB in effect, they stay what they are.
     """
+    if image.mode == "LAB":  # its colours need no profile to explain them
+        lab_to_rgb = ImageCms.buildTransform(
+            ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
+        )
+        return ImageCms.applyTransform(image, lab_to_rgb), []
+    notes = []
+    if image.mode.startswith("I;16"):
+        wide = np.asarray(image).astype(np.uint32)  # 0..65535
+        grey, hidden = ((wide + 128) // 257).astype(np.uint8), wide == image.info.get("transparency", -1)
+        grey[hidden] = 255
+        shown, notes = Image.fromarray(grey), [ON_WHITE] if hidden.any() else []
+    elif image.has_transparency_data:
+        shown, notes = _on_white(image)
+        shown = shown.getchannel(0) if image.mode in ("L", "LA", "La") else shown
+    elif image.mode in ("RGB", "L", "CMYK"):
+        shown = image.copy()  # it leaves the plug-in's object behind, which still holds EXIF, GPS and text
+    else:
+        shown, profile = image.convert("RGB"), None if image.mode == "1" else profile
+    colours, more = _explained(shown, profile)
+    return colours, [*notes, *more]
+
+
+def _on_white(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    """Show the picture as a page would: what transparency hides is white, not whatever pixels lie there."""
+    shown, opaque = Image.new("RGB", image.size, "white"), True
+    for top in range(0, image.height, 512):  # in strips: 50 megapixels of RGBA would be copied three times
+        strip = image.crop((0, top, image.width, min(top + 512, image.height))).convert("RGBA")
+        opaque &= strip.getchannel("A").getextrema()[0] == 255
+        shown.paste(strip, (0, top), strip)
+    return shown, [] if opaque else [ON_WHITE]
+
+
+def _explained(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, list[str]]:
+    """An RGB, L or CMYK picture whose colours `profile` explains, as RGB, and notes. The input may change."""
     mode, change, notes = image.mode, None, []
     if profile:
         try:

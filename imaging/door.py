@@ -20,8 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from imaging.boxes import BoxError, heif_pixels
@@ -42,7 +41,6 @@ MAX_TIFF_PAGES = 1_000
 
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".mpo"))
 ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
-ON_WHITE = "transparent parts are shown on white"
 _PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 # Pillow refuses at twice this number, inside its plug-ins too, where only a header has been read.
@@ -145,7 +143,10 @@ def open_image(source: bytes | str | os.PathLike, *, max_bytes: int = MAX_BYTES)
                 opened.info.pop(name, None)
             opened.load()
             exif = _exif(opened)
-            image, more = _to_rgb(_upright(opened, exif), _profile(opened, exif))
+            if opened.mode in ("F", "I"):
+                said = f"{opened.mode} (32-bit) images are not supported; save it with 8 bits"
+                raise ImageError("unsupported-mode", said)
+            image, more = to_srgb(_upright(opened, exif), _profile(opened, exif))
             image.info = {}
             return Picture(image, kind, (*notes, *more))
     except Image.DecompressionBombError as error:
@@ -401,7 +402,7 @@ def _is_auxiliary(page: Image.Image) -> bool:
 
 
 def _depth_notes(image: Image.Image, kind: str, data: bytes) -> list[str]:
-    """Pillow drops the low bits of deep colour images on loading; of 16-bit grey ones we do (`_to_rgb`)."""
+    """Pillow drops the low bits of deep colour images on loading; of 16-bit grey ones `to_srgb` does."""
     deep_png = kind == "PNG" and data[24] == 16
     deep_tiff = kind == "TIFF" and any(";16" in str(tile[3]) for tile in image.tile)
     deep = deep_png or deep_tiff or image.mode.startswith("I;16") or image.info.get("bit_depth", 8) > 8
@@ -433,42 +434,6 @@ def _profile(image: Image.Image, exif: Image.Exif) -> bytes | None:
         return ADOBE_RGB if exif.get_ifd(0xA005).get(1) == "R03" else None
     except _DECODER_ERRORS:
         return None
-
-
-def _to_rgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, list[str]]:
-    """Any mode Pillow decodes to, to sRGB of 8 bits per channel, with notes on what that took."""
-    if image.mode in ("F", "I"):
-        raise ImageError("unsupported-mode", f"{image.mode} (32-bit) images are not supported; save it with 8 bits")
-    if image.mode == "LAB":  # its colours need no profile to explain them
-        lab_to_rgb = ImageCms.buildTransform(
-            ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
-        )
-        return ImageCms.applyTransform(image, lab_to_rgb), []
-    notes = []
-    if image.mode.startswith("I;16"):
-        wide = np.asarray(image).astype(np.uint32)  # 0..65535
-        grey, hidden = ((wide + 128) // 257).astype(np.uint8), wide == image.info.get("transparency", -1)
-        grey[hidden] = 255
-        shown, notes = Image.fromarray(grey), [ON_WHITE] if hidden.any() else []
-    elif image.has_transparency_data:
-        shown, notes = _on_white(image)
-        shown = shown.getchannel(0) if image.mode in ("L", "LA", "La") else shown
-    elif image.mode in ("RGB", "L", "CMYK"):
-        shown = image.copy()  # it leaves the plug-in's object behind, which still holds EXIF, GPS and text
-    else:
-        shown, profile = image.convert("RGB"), None if image.mode == "1" else profile
-    colours, more = to_srgb(shown, profile)
-    return colours, [*notes, *more]
-
-
-def _on_white(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    """Show the picture as a page would: what transparency hides is white, not whatever pixels lie there."""
-    shown, opaque = Image.new("RGB", image.size, "white"), True
-    for top in range(0, image.height, 512):  # in strips: 50 megapixels of RGBA would be copied three times
-        strip = image.crop((0, top, image.width, min(top + 512, image.height))).convert("RGBA")
-        opaque &= strip.getchannel("A").getextrema()[0] == 255
-        shown.paste(strip, (0, top), strip)
-    return shown, [] if opaque else [ON_WHITE]
 
 
 def _unsupported(kind: str | None) -> ImageError:
