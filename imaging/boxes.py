@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 CODED = b"hvc1"
 MAX_DEPTH = 4  # of references from item to item; a phone's picture has one
+MAX_META_BYTES = 2**20  # of all that is not pixels; a phone writes some kilobytes
 
 
 class BoxError(ValueError):
@@ -52,33 +53,37 @@ class _Items:
         self.sizes: dict[int, int] = {}  # item -> pixels
         self.parts: dict[int, list[int]] = {}  # item -> those it is put together from
         self.belongings: dict[int, list[int]] = {}  # item -> those that belong to it
+        self.known: dict[int, int | None] = {}  # item -> its cost
         readers = {b"pitm": self._pitm, b"iinf": self._iinf, b"iref": self._iref, b"iprp": self._iprp}
         for kind, start, end in self._meta():
             if kind in readers:
-                readers[kind](start, end)
+                readers.pop(kind)(start, end)
+            elif kind in (b"pitm", b"iinf", b"iref", b"iprp"):  # decoders differ in which one they read
+                raise BoxError(f"a second box {kind!r}")
 
     def pixels(self) -> int | None:
-        if self.main is None:
-            return None
-        found = [self._pixels(item, 0) for item in (self.main, *self.belongings.get(self.main, ()))]
-        return None if found[0] is None else sum(count or 0 for count in found)
+        return None if self.main is None else self._cost(self.main, 0)
 
-    def _pixels(self, item: int, depth: int) -> int | None:
+    def _cost(self, item: int, depth: int) -> int | None:
+        """Pixels of an item, of what it is put together from and of what belongs to it; None: of an unknown kind."""
         if depth > MAX_DEPTH:
             raise BoxError("references go round in a circle")
-        kind = self.types[item]
-        if kind == CODED:
-            return self.sizes[item]
-        if kind not in (b"grid", b"iden"):
-            return None
-        tiles = self.parts[item]
-        each = {tile: self._pixels(tile, depth + 1) for tile in set(tiles)}
-        return None if None in each.values() else self.sizes.get(item, 0) + sum(each[tile] for tile in tiles)
+        if item not in self.known:
+            own, parts = self.sizes.get(item, 0), self.parts.get(item, ())
+            each = {part: self._cost(part, depth + 1) for part in set(parts)}
+            if self.types[item] not in (CODED, b"grid", b"iden") or None in each.values():
+                self.known[item] = None
+            else:
+                more = [self._cost(other, depth + 1) or 0 for other in self.belongings.get(item, ())]
+                self.known[item] = own + sum(each[part] for part in parts) + sum(more)
+        return self.known[item]
 
     def _meta(self) -> list[tuple[bytes, int, int]]:
         """The boxes of the first `meta`, none where a film (`moov`) comes before it. What follows may be anything."""
         for kind, start, stop in _boxes(self.data, 0, len(self.data)):
             if kind == b"meta":
+                if stop - start > MAX_META_BYTES:
+                    raise BoxError("too large")
                 return list(_boxes(self.data, start + 4, stop))
             if kind == b"moov":
                 return []
@@ -96,7 +101,10 @@ class _Items:
         for kind, entry, _ in _boxes(self.data, start + (8 if self.data[start] else 6), end):
             if kind == b"infe" and self.data[entry] >= 2:
                 wide = 4 if self.data[entry] >= 3 else 2
-                self.types[self._number(entry + 4, wide)] = self.data[entry + 6 + wide : entry + 10 + wide]
+                item = self._number(entry + 4, wide)
+                if item in self.types:
+                    raise BoxError(f"a second item {item}")
+                self.types[item] = self.data[entry + 6 + wide : entry + 10 + wide]
 
     def _iref(self, start: int, end: int) -> None:
         wide = 4 if self.data[start] else 2
@@ -107,7 +115,7 @@ class _Items:
                 raise BoxError("references are cut short")
             named = [self._number(first + wide * place, wide) for place in range(count)]
             if kind == b"dimg":
-                self.parts[item] = named
+                self.parts.setdefault(item, []).extend(named)
             elif kind == b"auxl":
                 for owner in named:
                     self.belongings.setdefault(owner, []).append(item)
@@ -134,4 +142,4 @@ class _Items:
                 index = self._number(at, entry) & (0x7FFF if entry == 2 else 0x7F)
                 at += entry
                 if 0 < index <= len(sizes) and sizes[index - 1] is not None:
-                    self.sizes[item] = sizes[index - 1]
+                    self.sizes[item] = max(sizes[index - 1], self.sizes.get(item, 0))

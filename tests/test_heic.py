@@ -13,7 +13,7 @@ from hostile import encode, exif, scene
 from PIL import Image
 
 from imaging import door
-from imaging.boxes import heif_pixels
+from imaging.boxes import BoxError, heif_pixels
 from imaging.door import ImageError, open_image
 
 REFERENCE = np.asarray(scene()).astype(int)
@@ -86,6 +86,47 @@ def test_what_decoding_costs_is_known_beforehand():
     assert heif_pixels(encode(scene(), "HEIC")) == 96 * 64
     assert heif_pixels(encode(scene().convert("RGBA"), "HEIC")) == 2 * 96 * 64  # with its transparency
     assert heif_pixels(hostile._tiles(scene(width, height), 128)) == width * height + 12 * 128 * 128
+
+
+def _in_meta(data: bytes, *boxes: bytes) -> bytes:
+    """A HEIC with these boxes at the end of its `meta`. The places of its pixels are wrong then."""
+    at = data.index(b"meta") - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    more = b"".join(boxes)
+    return data[:at] + struct.pack(">I", size + len(more)) + data[at + 4 : at + size] + more + data[at + size :]
+
+
+def _references(wide: int, *named: tuple[bytes, int, list[int]]) -> bytes:
+    code = "I" if wide == 4 else "H"
+    bodies = [(kind, struct.pack(f">{code}H{len(to)}{code}", item, len(to), *to)) for kind, item, to in named]
+    return b"".join(hostile._box(kind, body) for kind, body in bodies)
+
+
+@pytest.mark.parametrize("kind", [b"pitm", b"iinf", b"iref", b"iprp"])
+def test_what_is_said_twice_is_damage(kind):
+    """Else the one that is checked might not be the one that is decoded."""
+    data = hostile._tiles(scene(480, 320), 128)
+    at = data.index(kind) - 4
+    again = data[at : at + int.from_bytes(data[at : at + 4], "big")]
+    with pytest.raises(BoxError, match="second"):
+        heif_pixels(_in_meta(data, again))
+
+
+def test_transparency_of_tiles_counts_and_references_that_multiply_take_no_time():
+    plain = hostile._tiles(scene(480, 320), 128)
+    at = plain.index(b"iref") - 4
+    size = int.from_bytes(plain[at : at + 4], "big")
+    tiles = list(struct.unpack(">12H", plain[plain.index(b"dimg") + 8 :][:24]))
+    more = _references(2, *[(b"auxl", tile, [tiles[0]]) for tile in tiles[1:]])
+    meta = plain.index(b"meta") - 4
+    data = bytearray(plain[: at + size] + more + plain[at + size :])
+    for box, wide in ((at, size + len(more)), (meta, int.from_bytes(plain[meta : meta + 4], "big") + len(more))):
+        data[box : box + 4] = struct.pack(">I", wide)
+    assert heif_pixels(bytes(data)) == heif_pixels(plain) + 11 * 128 * 128
+    start = time.process_time()
+    with pytest.raises(BoxError):
+        heif_pixels(_in_meta(plain, hostile._box(b"free", bytes(2**20))))
+    assert time.process_time() - start < 0.05
 
 
 def test_a_picture_of_many_large_tiles_is_refused_before_it_is_decoded(monkeypatch):
