@@ -94,6 +94,19 @@ class Index:
         """(n,) int64."""
         return np.array([sample.label for sample in self.samples], np.int64)
 
+    @property
+    def sources(self) -> list[str]:
+        """The source of each sample."""
+        return [sample.source for sample in self.samples]
+
+    def with_a_face(self) -> "Index":
+        """Only the samples in which a face was found; the others are left out. Raises DatasetError without a class."""
+        left_out = tuple((path, "no face found") for path in self.faceless)
+        if not left_out:
+            return self
+        there = [i for i, boxes in enumerate(self.boxes) if boxes]
+        return _both_classes(replace(self.subset(there), left_out=self.left_out + left_out), "framed")
+
     def subset(self, chosen: Iterable[int]) -> "Index":
         chosen = list(chosen)
         return replace(
@@ -133,7 +146,7 @@ class Index:
         if self.passed_over:
             text += f"; {_count(self.passed_over, 'other file')} passed over"
         if self.faces is not None and self.faceless:
-            text += f"; no face found in {_count(len(self.faceless), 'image')}: there the whole picture counts"
+            text += f"; no face found in {_count(len(self.faceless), 'image')}"
         return text
 
 

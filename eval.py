@@ -36,11 +36,12 @@ import numpy as np
 
 import dataset
 from detector import Detector, ModelError, find_models, load
+from detector.calibration import Calibration
 from detector.checkpoint import write_atomically
 from evaluation import pages, plots, record, report, stability, stress
 from evaluation.pages import FOREIGN, IN_DOMAIN
 from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
-from evaluation.scoring import score_changes, score_index
+from evaluation.scoring import Judged, score_changes, score_index
 from names import ARCHITECTURES, CLASSES, FAKE
 from training.folder import remove_if_empty
 
@@ -58,13 +59,15 @@ TABLE = {
     "auc_interval": "95 % interval of AUC",
     "ece": "ECE",
     "unsure": "Unsure",
+    "found": "called Fake of Fake",
+    "false_alarms": "called Fake of Real",
     "status": "status",
 }
 CSV_COLUMNS = (
     "model", "set", "role", "arch", "status", "n", "n_real", "n_fake", "threshold", "accuracy", "accuracy_low",
     "accuracy_high", "balanced_accuracy", "precision", "recall", "recall_real", "f1", "auc", "auc_low", "auc_high",
     "ap", "eer", "recall_at_fpr_1", "recall_at_fpr_5", "brier", "rmse", "ece", "log_loss", "unsure", "accuracy_sure",
-    "unstable", "reads_codec", "fragile",
+    "found", "false_alarms", "undecided", "unstable", "reads_codec", "fragile",
 )  # fmt: skip
 WORST = 12  # mistakes that are shown
 DRAW = 0  # seed of the images that are changed
@@ -97,11 +100,11 @@ class Set:
 
 
 @dataclass(frozen=True)
-class Logits:
+class Said:
     """What a detector says of a set."""
 
-    whole: np.ndarray  # (n, 2)
-    changed: dict[object, np.ndarray]  # of the drawn images: (m, 2) after each of the set's changes
+    whole: Judged
+    changed: dict[object, Judged]  # of the drawn images, after each of the set's changes
 
 
 def main_eval(argv: list[str] | None = None) -> int:
@@ -149,12 +152,12 @@ def evaluate_all(args: argparse.Namespace, out: Path, ranks: Ranks = ALONE) -> i
         working = {name: detector for name, detector in detectors.items() if name not in failed}
         if not working:
             break
-        for name, logits in score(working, images, args.workers, ranks).items():
-            if isinstance(logits, ModelError):
-                failed[name] = logits
-                fail(1, f"{name}: {logits}")
+        for name, said in score(working, images, args.workers, ranks).items():
+            if isinstance(said, ModelError):
+                failed[name] = said
+                fail(1, f"{name}: {said}")
             elif ranks.first:
-                rows.append(evaluate_and_visualize(name, detectors[name], images, logits, out))
+                rows.append(evaluate_and_visualize(name, detectors[name], images, said, out))
     if not ranks.first:
         return 0
     rows += [{"model": name, "role": IN_DOMAIN, "status": f"failed: {error}"} for name, error in failed.items()]
@@ -265,8 +268,8 @@ def choose_images(data: Path, detectors: dict[str, Detector], *, strict: bool) -
     return index
 
 
-def score(detectors: dict[str, Detector], images: Set, workers: int, ranks: Ranks) -> dict[str, Logits | ModelError]:
-    """For each detector its logits, or its ModelError."""
+def score(detectors: dict[str, Detector], images: Set, workers: int, ranks: Ranks) -> dict[str, Said | ModelError]:
+    """For each detector what it says, or its ModelError."""
     described = f"{images.name}: {len(detectors)} models"
     answers = score_index(detectors, images.index, workers=workers, desc=described, ranks=ranks)
     working = {name: one for name, one in detectors.items() if not isinstance(answers[name], ModelError)}
@@ -275,19 +278,18 @@ def score(detectors: dict[str, Detector], images: Set, workers: int, ranks: Rank
         described += f", {images.draw['n']} images changed"
         changed = score_changes(working, images.drawn, images.changes, workers=workers, desc=described, ranks=ranks)
     return answers | {
-        name: logits if isinstance(logits, ModelError) else Logits(answers[name], logits)
-        for name, logits in changed.items()
+        name: said if isinstance(said, ModelError) else Said(answers[name], said) for name, said in changed.items()
     }
 
 
-def evaluate_and_visualize(name: str, detector: Detector, images: Set, logits: Logits, out: Path) -> dict[str, object]:
+def evaluate_and_visualize(name: str, detector: Detector, images: Set, said: Said, out: Path) -> dict[str, object]:
     """Write what is known of one model on one set; its row of the comparison."""
     folder = out / name / images.place
     clear(folder)
     index, calibration = images.index, detector.metadata.calibration
     folder.mkdir(parents=True, exist_ok=True)
-    changed = {change: calibration.scores(of_change) for change, of_change in logits.changed.items()}
-    stressed = stress.from_logits(images.drawn.labels, logits.changed, calibration) if images.robustness else None
+    changed = {change: judged.logits for change, judged in said.changed.items()}
+    stressed = stress.from_logits(images.drawn.labels, changed, calibration) if images.robustness else None
     facts = {
         "format": record.FORMAT,
         "version": record.VERSION,
@@ -299,28 +301,30 @@ def evaluate_and_visualize(name: str, detector: Detector, images: Set, logits: L
         "left_out": [[str(path), reason] for path, reason in index.left_out],
         "without_face": [str(path) for path in index.faceless] if detector.metadata.preprocess.frame == "face" else [],
         "calibration": calibration.to_dict(),
-        **record.of_set(index, logits.whole, detector),
+        **record.of_set(index, said.whole, detector),
         "drawn": images.draw,
-        "stability": record.of_stability(changed, calibration) if images.stability else None,
+        "stability": record.of_stability(said.changed, calibration) if images.stability else None,
         "speed": record.speed(detector),
     }  # fmt: skip
     facts["gap"] = record.gap(detector, facts)
     if facts["data"]["seen_in_training"]:
         say(f"{name}: these are the images of its {facts['data']['seen_in_training']}; its numbers here flatter it")
-    predictions = report.predictions_csv(index, logits.whole, calibration)
+    predictions = report.predictions_csv(index, said.whole, calibration)
     write_atomically(folder / "predictions.csv", predictions)
-    draw(facts, images, calibration.scores(logits.whole), folder)
+    draw(facts, images, said.whole, calibration, folder)
     if stressed:
         stress.write(stressed, folder, f"{name} on {images.name}")
     write_atomically(folder / "metrics.json", json.dumps(facts, indent=2, allow_nan=False) + "\n")
     return row_of(facts, stressed)
 
 
-def draw(facts: dict, images: Set, scores: np.ndarray, folder: Path) -> None:
+def draw(facts: dict, images: Set, judged: Judged, calibration: Calibration, folder: Path) -> None:
     """The plots of one model on one set; curves over both classes only where there are both."""
-    labels, calibration = images.index.labels, facts["calibration"]
-    title = f"{facts['model']['name']} on {images.name} (n = {len(labels)})"
-    threshold, unsure = calibration["threshold"], calibration["unsure"]
+    threshold, unsure, index = calibration.threshold, calibration.band, images.index
+    decided = np.flatnonzero(~np.isnan(calibration.scores(judged.logits)))
+    labels, scores = index.labels[decided], calibration.scores(judged.logits[decided])
+    of = f"{len(labels)} of {len(index.samples)}" if len(labels) < len(index.samples) else f"{len(labels)}"
+    title = f"{facts['model']['name']} on {images.name} (n = {of})"
     plots.confusion_matrix(np.array(facts["confusion_matrix"]), folder / "confusion_matrix.png", title=title)
     if len(np.unique(labels)) == 2:
         plots.roc(labels, scores, threshold, folder / "roc.png", title=title)
@@ -328,13 +332,15 @@ def draw(facts: dict, images: Set, scores: np.ndarray, folder: Path) -> None:
     curves = Path(facts["model"]["file"]).parent / "curves.png"
     if images.role == IN_DOMAIN and curves.is_file():  # of the training run that the file still lies in
         write_atomically(folder / "curves.png", curves.read_bytes())
-    plots.reliability(labels, scores, folder / "reliability.png", title=title)
-    plots.histogram(labels, scores, threshold, unsure, folder / "scores.png", title=title)
+    if len(labels):
+        plots.reliability(labels, scores, folder / "reliability.png", title=title)
+        plots.histogram(labels, scores, threshold, unsure, folder / "scores.png", title=title)
     plots.sources(facts["sources"], folder / "sources.png", title=title)
     wrong = np.flatnonzero((scores >= threshold) != (labels == FAKE))
     worst = sorted(wrong, key=lambda i: -abs(scores[i] - labels[i]))[:WORST]
     if worst:
-        shown = [(images.index.picture(i).image, caption(images.index.samples[i], scores[i])) for i in worst]
+        places = [(decided[i], scores[i]) for i in worst]
+        shown = [(index.picture(place).image, caption(index.samples[place], score)) for place, score in places]
         plots.mistakes(shown, folder / "mistakes.png", title=f"{title}: its worst mistakes")
 
 

@@ -4,6 +4,7 @@
     python predict.py folder/ more/photo.png --json > verdicts.jsonl
     python predict.py group.jpg --annotate marked/
     python predict.py photo.jpg --stability --explain heat/
+    python predict.py photo.jpg --prior 0.01                            # where one picture in a hundred is fake
     curl -s https://example.org/photo.jpg | python predict.py -
     python predict.py samples/ --model results/run/best.safetensors      # another detector than models/default.onnx
 
@@ -28,6 +29,7 @@ from threading import Lock
 from tqdm import tqdm
 
 from detector import DEFAULT_MODEL, Detector, ModelError, Verdict, load
+from detector.prior import prior_share
 from evaluation.answers import Answer, Answers, shown
 from evaluation.explain import can_explain, explain
 from evaluation.stability import stability, steady
@@ -59,7 +61,8 @@ def judge_all(args: argparse.Namespace) -> int:
     files = [source for _, source in inputs if isinstance(source, Path)]
     if args.csv and os.path.realpath(args.csv) in map(os.path.realpath, files):
         return fail(2, f"--csv {shown(args.csv)} is one of the inputs; it would be overwritten")
-    with Answers(files, as_json=args.json, table=args.csv, annotate=args.annotate, explain=args.explain) as write:
+    wanted = {"as_json": args.json, "table": args.csv, "prior": args.prior}
+    with Answers(files, **wanted, annotate=args.annotate, explain=args.explain) as write:
         judge = Judge(args, many=len(inputs) > 1)
         for name, answer in progress(judge.in_order(inputs), len(inputs)):
             if isinstance(answer, ImageError):
@@ -184,6 +187,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--explain",
         metavar="DIR",
         help="also write what the network saw, with a heat map of what speaks for Fake, as PNG",
+    )
+    add(
+        "--prior",
+        type=prior_share,
+        metavar="SHARE",
+        help="also say what each score means where this share of the pictures is fake: 0.01, say (a score is P(fake)"
+        " where half of them are)",
     )
     add("--max-mb", type=megabytes, default=MAX_BYTES / 2**20, help="largest file, MiB (default: %(default)g)")
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")

@@ -41,7 +41,7 @@ from detector.calibration import Calibration
 from detector.checkpoint import Metadata, ModelError, read_weights, write_atomically
 from evaluation import calibrating, metrics, plots, report
 from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
-from evaluation.scoring import score_index
+from evaluation.scoring import Judged, score_index
 from imaging.preprocess import FRAMES, Preprocess
 from names import ARCHITECTURES, CLASSES
 from training import engine, folder, resume
@@ -103,6 +103,8 @@ def run(args: argparse.Namespace, out: Path, ranks: Ranks) -> int:
         data = load_data(args)
     describe_data(data, ranks)
     config = describe_run(args, data, device, ranks)
+    if args.frame == "face":  # a network of faces learns nothing from a picture without one
+        data = dataclasses.replace(data, train=data.train.with_a_face())
     state = resume.load_state(out) if args.resume else None
     with ranks.first_alone():
         if earlier and finished_or_other(out, earlier, config, ranks):
@@ -160,8 +162,8 @@ def train(run: Run, *, keep_epochs: tuple[int, ...] = (), tensorboard: bool = Fa
         try:
             while not run.finished:
                 row = run.train_epoch(interruption.check)
-                measured, logits = evaluate(run.learner.best_network, session, interruption.check)
-                run.keep(row | measured, logits, keep_epochs)
+                measured, judged = evaluate(run.learner.best_network, session, interruption.check)
+                run.keep(row | measured, judged, keep_epochs)
                 report_epoch(run, tensorboard=tensorboard)
                 run.next_epoch()
                 interruption.check()
@@ -178,8 +180,8 @@ def train(run: Run, *, keep_epochs: tuple[int, ...] = (), tensorboard: bool = Fa
     return 0
 
 
-def evaluate(network: nn.Module, session: Session, check: Callable[[], None]) -> tuple[dict, np.ndarray]:
-    """Validation's part of an epoch's row, as every other door would compute it, and the (n, 2) logits there.
+def evaluate(network: nn.Module, session: Session, check: Callable[[], None]) -> tuple[dict, Judged]:
+    """Validation's part of an epoch's row, as every other door would compute it, and what is said of each image.
 
     check: called after each batch; what it raises ends the evaluation.
     """
@@ -189,14 +191,14 @@ def evaluate(network: nn.Module, session: Session, check: Callable[[], None]) ->
     scored = score_index(
         {"network": detector}, index, workers=session.workers, desc="Validation", ranks=session.ranks, check=check
     )
-    logits = scored["network"]
-    if isinstance(logits, ModelError):
-        raise TrainingError(f"on Validation {logits}; try a lower --lr")
+    judged = scored["network"]
+    if isinstance(judged, ModelError):
+        raise TrainingError(f"on Validation {judged}; try a lower --lr")
     calibration = session.metadata.calibration
-    row = metrics.summary(index.labels, calibration.scores(logits), calibration.threshold)
+    row = metrics.summary(index.labels, calibration.scores(judged.logits), calibration.threshold)
     row["precision"] = row["precision"] or 0.0  # no image called Fake: 0 of 0, which a CSV cannot say
     row["loss"] = row["log_loss"]
-    return {f"val_{name}": round(row[name], 6) for name in VALIDATED}, logits
+    return {f"val_{name}": round(row[name], 6) for name in VALIDATED}, judged
 
 
 def nothing() -> None:
@@ -222,21 +224,21 @@ def report_epoch(run: Run, *, tensorboard: bool) -> None:
 
 def report_run(run: Run) -> None:
     """What the best epoch does on Validation. metrics.json comes last: it says that the run is finished."""
-    session, rows, (best, logits) = run.session, run.rows, run.best
+    session, rows, (best, judged) = run.session, run.rows, run.best
     if not session.ranks.first:
         return
     index, out = session.data.validation, session.out
-    calibration = calibrating.fit(index.labels, logits, fitted_on=index.digest)
-    scores = calibration.scores(logits)
-    low, high = metrics.auc_interval(index.labels, scores)
+    calibration = calibrating.of_index(index, judged.logits)
+    scores = calibration.scores(judged.logits)
+    low, high = metrics.auc_interval(*metrics.decided(index.labels, scores))
     counts = metrics.confusion(index.labels, scores, calibration.threshold)
     title = f"{session.metadata.arch}, Validation, epoch {best['epoch']}"
     plots.confusion_matrix(counts, out / "confusion_matrix.png", title=title)
-    write_atomically(out / "predictions.csv", report.predictions_csv(index, logits, calibration))
+    write_atomically(out / "predictions.csv", report.predictions_csv(index, judged, calibration))
     numbers = {
         "best_epoch": best["epoch"],
         "epochs": len(rows),
-        "validation": calibrating.numbers(index.labels, logits, calibration) | {"auc_95": [low, high]},
+        "validation": calibrating.numbers(index.labels, judged, calibration) | {"auc_95": [low, high]},
         "calibration": calibration.to_dict(),
         "confusion_matrix": counts.tolist(),
         "seconds": round(sum(row["seconds"] for row in rows), 1),
@@ -253,9 +255,9 @@ def report_run(run: Run) -> None:
 def described(calibration: Calibration, validation: dict) -> str:
     """The threshold and the Unsure band, and how many images of Validation are inside it."""
     text = f"threshold {calibration.threshold:.3f}, "
-    if calibration.unsure is None:
+    if calibration.band is None:
         return text + "no score is Unsure"
-    low, high = calibration.unsure
+    low, high = calibration.band
     return text + f"Unsure from {low:.3f} to {high:.3f} ({100 * validation['unsure']:.0f} % of the images)"
 
 

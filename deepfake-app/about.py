@@ -32,6 +32,7 @@ def answer(
         "verdict": verdict.verdict,
         "score": verdict.score,
         "faces": [asdict(face) for face in verdict.faces],
+        "rule": verdict.rule and asdict(verdict.rule),
         "image": {"width": width, "height": height, "format": picture.format},
         "notes": [*verdict.notes, *calibration.notes()],
         "thresholds": thresholds(detector),
@@ -45,7 +46,7 @@ def answer(
 
 def thresholds(detector: Detector) -> dict:
     calibration = detector.metadata.calibration
-    return {"fake": calibration.threshold, "unsure": calibration.unsure and list(calibration.unsure)}
+    return {"fake": calibration.threshold, "unsure": calibration.band and list(calibration.band)}
 
 
 def data_url(image: Image.Image) -> str:

@@ -14,24 +14,27 @@ Importing this package imports no torch; loading a model that needs it does.
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from detector.calibration import Group
 from detector.checkpoint import Metadata, ModelError, find_models, kind_of_file, read_metadata
 from imaging.door import Picture
 from imaging.faces import FaceFinder
-from names import CLASSES, FAKE, REAL, UNSURE
+from names import CLASSES, FAKE, REAL, UNSURE, percent
 
 __all__ = [
     "DEFAULT_MODEL", "Detector", "FaceVerdict", "Metadata", "ModelError", "Verdict", "find_models", "load", "most_fake",
 ]  # fmt: skip
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "models" / "default.onnx"  # judges where no other is named
-MIN_FACE = 40  # longer side of its box, pixels: smaller faces carry no evidence
+MIN_FACE = 40  # longer side of its box, pixels: smaller faces carry no evidence, and are not judged
+BATCH = 16  # faces of one picture that are judged at a time
+NO_FACE = "no face found: this detector judges faces"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class FaceVerdict:
     """What a detector says of one face."""
 
     box: tuple[float, float, float, float]  # x, y, width, height, pixels of the upright image
-    score: float  # P(fake), 0 to 1
+    score: float | None  # P(fake), 0 to 1; None: it was not judged
     verdict: str  # Real, Fake or Unsure
 
 
@@ -51,11 +54,35 @@ class Verdict:
     score: float | None  # P(fake), 0 to 1, the highest of its faces; None: there was nothing to judge
     notes: tuple[str, ...] = ()
     faces: tuple[FaceVerdict, ...] = ()  # largest first; none where the whole picture was judged
+    rule: Group | None = None  # where one of several faces is called Fake: whether the picture is
+
+
+def large_enough(box: Sequence[float]) -> bool:
+    """Whether a face with this box (x, y, width, height, pixels) can be judged."""
+    return max(box[2:]) >= MIN_FACE
 
 
 def most_fake(logits: np.ndarray) -> int:
     """Which of an image's views, (k, 2) logits, looks most like a fake."""
     return int(np.argmax(logits[:, FAKE] - logits[:, REAL]))
+
+
+def _unjudged(small: int, found: int, count: int) -> list[str]:
+    """Notes about faces that were not judged: too small, or too many."""
+    notes = [f"{count} faces found; the {found} largest were looked at"] if count > found else []
+    if small:
+        faces = "the face is" if found == 1 else f"{small} of {found} faces {'is' if small == 1 else 'are'}"
+        notes.append(f"{faces} smaller than {MIN_FACE} pixels: not judged")
+    return notes
+
+
+def _stands_out(rule: Group, fakes: int) -> str:
+    """Why a picture with a face that is called Fake is Unsure."""
+    begin = f"{fakes} of {rule.faces} faces {'stands' if fakes == 1 else 'stand'} out"
+    if rule.among is None:
+        return f"{begin}; the model's file does not say how rare that is among so many"
+    so_high = f"a score of {percent(rule.highest)} or more comes up in {percent(rule.among)} of the cases"
+    return f"{begin}, but among {rule.faces} genuine faces {so_high}"
 
 
 class Mirrored:
@@ -115,27 +142,34 @@ class Detector:
         return Verdict(self.metadata.calibration.verdict(score), score, (*picture.notes, *notes))
 
     def _judge_faces(self, picture: Picture) -> Verdict:
-        """Each face by itself. The image is Fake if one of them is, else Unsure if one of them is, else Real."""
-        preprocess, calibration = self.metadata.preprocess, self.metadata.calibration
+        """Each face by itself, then the picture: Fake if a face is that stands out among so many, Real if all are."""
+        calibration = self.metadata.calibration
         found, count = self.find_faces(picture.image)
-        if not found and max(picture.image.size) <= 1.5 * preprocess.size:
-            return self._judge_whole(picture, ("no face found: the whole picture was taken as the crop of one",))
         if not found:
-            return Verdict(UNSURE, None, (*picture.notes, "no face found: this detector judges faces"))
-        scores = [float(self.scores(preprocess.views(picture.image, [face.box]))[0]) for face in found]
-        small = [max(face.box[2:]) < MIN_FACE for face in found]
+            return Verdict(UNSURE, None, (*picture.notes, NO_FACE))
+        boxes = [face.box for face in found]
+        judged = [place for place, box in enumerate(boxes) if large_enough(box)]
+        scores = dict(zip(judged, self._scores_of(picture, [boxes[place] for place in judged]), strict=True))
         faces = tuple(
-            FaceVerdict(face.box, score, UNSURE if too_small else calibration.verdict(score))
-            for face, score, too_small in zip(found, scores, small, strict=True)
+            FaceVerdict(box, scores.get(place), calibration.verdict(scores[place]) if place in scores else UNSURE)
+            for place, box in enumerate(boxes)
         )
-        verdicts = {face.verdict for face in faces}
+        highest = max(scores.values(), default=None)
+        verdicts = {face.verdict for face in faces} | ({UNSURE} if count > len(faces) else set())
         verdict = next(word for word in (CLASSES[FAKE], UNSURE, CLASSES[REAL]) if word in verdicts)
-        notes = [f"{count} faces found; the {len(found)} largest were judged"] if count > len(found) else []
-        if any(small):
-            notes.append(
-                f"{sum(small)} of {len(faces)} faces smaller than {MIN_FACE} pixels: Unsure, whatever the score"
-            )
-        return Verdict(verdict, max(scores), (*picture.notes, *notes), faces)
+        notes = [*picture.notes, *_unjudged(len(faces) - len(judged), len(faces), count)]
+        rule = calibration.group(len(judged), highest) if verdict == CLASSES[FAKE] and len(judged) > 1 else None
+        if rule and not rule.stands_out:
+            verdict = UNSURE
+            notes.append(_stands_out(rule, sum(face.verdict == CLASSES[FAKE] for face in faces)))
+        return Verdict(verdict, highest, tuple(notes), faces, rule)
+
+    def _scores_of(self, picture: Picture, boxes: list) -> list[float]:
+        """P(fake) of each face, some at a time: memory must not grow with the crowd."""
+        views, scores = self.metadata.preprocess.views, []
+        for at in range(0, len(boxes), BATCH):
+            scores += self.scores(views(picture.image, boxes[at : at + BATCH])).tolist()
+        return scores
 
     def scores(self, batch: np.ndarray) -> np.ndarray:
         """Prepared images, (n, 3, h, w) float32, to (n,) float64 P(fake)."""

@@ -20,6 +20,7 @@ from pathlib import Path, PurePath
 from PIL import Image
 
 from detector import Detector, Verdict
+from detector.prior import in_words, with_prior
 from evaluation.drawing import framed, marked
 from evaluation.explain import Explanation
 from evaluation.stability import Stability
@@ -28,7 +29,8 @@ from names import percent
 
 CSV_COLUMNS = (
     "file", "face", "verdict", "score", "threshold", "unsure_low", "unsure_high", "x", "y", "width", "height", "notes",
-    "error_slug", "error", "lowest", "highest", "annotated", "heat", "model", "arch", "model_sha256",
+    "error_slug", "error", "lowest", "highest", "prior", "score_at_prior", "annotated", "heat", "model", "arch",
+    "model_sha256",
 )  # fmt: skip
 FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # what a spreadsheet runs where a cell begins with it
 LONGEST = 200  # bytes of a file's name that another one's becomes
@@ -56,6 +58,7 @@ class Answers:
     """All that is written of a run. Raises OSError at once where a table or a folder cannot be written to.
 
     inputs: the files that are judged; no picture is ever written over one of them.
+    prior: the share of pictures that are fake, for which scores are also told; None: only for one half.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Answers:
         *,
         as_json: bool = False,
         table: str | None = None,
+        prior: float | None = None,
         annotate: str | None = None,
         explain: str | None = None,
     ):
@@ -71,8 +75,8 @@ class Answers:
         self.written = ExitStack()
         self.pictures = self.written.enter_context(Folder(annotate, ".png", "picture", taken))
         self.heats = self.written.enter_context(Folder(explain, ".heat.png", "heat map", taken))
-        self.table = self.written.enter_context(CsvTable(table))
-        self.out = JsonLines() if as_json else Table()
+        self.table = self.written.enter_context(CsvTable(table, prior))
+        self.out = JsonLines(prior) if as_json else Table(prior)
 
     def __enter__(self) -> "Answers":
         return self
@@ -138,8 +142,8 @@ class Folder:
 class CsvTable:
     """A row for each input and, below it, one for each of its faces. Without a path, none."""
 
-    def __init__(self, path: str | None):
-        self.path, self.rows = path, 0
+    def __init__(self, path: str | None, prior: float | None = None):
+        self.path, self.prior, self.rows = path, prior, 0
         # Quoted wherever it is text: where a semicolon divides cells, none within a file's name may.
         self.file = open(path or os.devnull, "w", newline="", encoding="utf-8", errors="backslashreplace")
         self.writer = csv.DictWriter(self.file, CSV_COLUMNS, quoting=csv.QUOTE_NONNUMERIC)
@@ -149,12 +153,13 @@ class CsvTable:
         if not self.path:
             return
         verdict, calibration, found = answer.verdict, detector.metadata.calibration, answer.stability
-        low, high = calibration.unsure or (None, None)
+        low, high = calibration.band or (None, None)
         every = {
             "file": cell(name),
             "threshold": calibration.threshold,
             "unsure_low": low,
             "unsure_high": high,
+            "prior": self.prior,
             "model": cell(detector.path.name),
             "arch": detector.metadata.arch,
             "model_sha256": detector.sha256,
@@ -162,6 +167,7 @@ class CsvTable:
         own = {
             "verdict": verdict.verdict,
             "score": verdict.score,
+            "score_at_prior": at_prior(verdict.score, self.prior),
             "notes": "; ".join([*verdict.notes, *calibration.notes()]),
             "lowest": found.low if found else None,
             "highest": found.high if found else None,
@@ -170,7 +176,9 @@ class CsvTable:
         }
         self.write(every | own | box((0, 0, *answer.picture.image.size)))
         for number, face in enumerate(verdict.faces, 1):
-            self.write(every | {"face": number, "verdict": face.verdict, "score": face.score} | box(face.box))
+            own = {"face": number, "verdict": face.verdict, "score": face.score}
+            own["score_at_prior"] = at_prior(face.score, self.prior)
+            self.write(every | own | box(face.box))
 
     def failure(self, name: str, error: ImageError) -> None:
         self.write({"file": cell(name), "error_slug": error.slug, "error": error.detail})
@@ -193,7 +201,8 @@ class CsvTable:
 class Table:
     """Verdicts for people. A line for each face where there are several."""
 
-    begun = False
+    def __init__(self, prior: float | None = None):
+        self.prior, self.begun = prior, False
 
     def answer(self, name: str, answer: Answer, detector: Detector, files: Files) -> None:
         verdict = answer.verdict
@@ -209,6 +218,9 @@ class Table:
             print(f"  {face.verdict:7}{percent(face.score):>7}    {where}")
         for note in verdict.notes:
             print(f"{'':18}note: {note}")
+        if self.prior is not None and verdict.score is not None:
+            meant = percent(with_prior(verdict.score, self.prior))
+            print(f"{'':18}prior: where {in_words(self.prior)} pictures is fake, this score means {meant} fake")
         if answer.explanation:
             print(f"{'':18}heat: {answer.explanation.sentence}")
         sys.stdout.flush()
@@ -220,12 +232,17 @@ class Table:
 class JsonLines:
     """Verdicts for programs: one object a line."""
 
+    def __init__(self, prior: float | None = None):
+        self.prior = prior
+
     def answer(self, name: str, answer: Answer, detector: Detector, files: Files) -> None:
         picture, verdict, calibration = answer.picture, answer.verdict, detector.metadata.calibration
         width, height = picture.image.size
         more = {"stability": asdict(answer.stability)} if answer.stability else {}
         if files.annotated:
             more["annotated"] = str(files.annotated)
+        if self.prior is not None:
+            more["prior"] = {"share": self.prior, "score": at_prior(verdict.score, self.prior)}
         if answer.explanation:
             about = answer.explanation
             scored = asdict(about.deletion) | {"explains": about.deletion.explains} if about.deletion else None
@@ -242,9 +259,10 @@ class JsonLines:
                 "verdict": verdict.verdict,
                 "score": verdict.score,
                 "faces": [asdict(face) for face in verdict.faces],
+                "rule": verdict.rule and asdict(verdict.rule),
                 "image": {"width": width, "height": height, "format": picture.format},
                 "notes": [*verdict.notes, *calibration.notes()],
-                "thresholds": {"fake": calibration.threshold, "unsure": calibration.unsure},
+                "thresholds": {"fake": calibration.threshold, "unsure": calibration.band},
                 "model": {"name": detector.path.name, "arch": detector.metadata.arch, "sha256": detector.sha256},
             }
             | more
@@ -288,6 +306,10 @@ def cell(text: object) -> str:
 def shown(name: object) -> str:
     """A file's name without what would move the cursor of a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(name))
+
+
+def at_prior(score: float | None, prior: float | None) -> float | None:
+    return None if score is None or prior is None else with_prior(score, prior)
 
 
 def box(corner_and_size: tuple) -> dict[str, float]:

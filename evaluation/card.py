@@ -224,9 +224,7 @@ def of_set(card: Card, one: Found) -> list[str]:
         if n := sum(row):
             told = share(row[called] / n, *proportion_interval(row[called], n))
             wrong.append(f"{told} of {n:,} {CLASSES[label]} images are called {CLASSES[called]}")
-    unsure = (
-        f"; {share(facts['metrics']['unsure'])} of all are in the Unsure band" if facts["calibration"]["unsure"] else ""
-    )
+    unsure = f"; {share(facts['metrics']['unsure'])} of all are Unsure" if facts["metrics"]["unsure"] else ""
     lines = [f"{one.set_name}: {', '.join(wrong)}{unsure}.", *chance(one)]
     before, limits = card.of_training("calibrated", "ece"), facts["intervals"]["ece"]
     if isinstance(before, float) and limits and limits[0] > before:
@@ -296,8 +294,8 @@ def of_input(card: Card) -> list[str]:
     preprocess = card.metadata.preprocess
     if preprocess.frame == "face":
         return [
-            f"Faces smaller than {MIN_FACE} pixels are Unsure, whatever the score. So is a picture in which no face is"
-            " found, unless it is as small as the crop of one."
+            f"Faces smaller than {MIN_FACE} pixels are not judged: Unsure, without a score. So is a picture in which no"
+            " face is found, whatever its size."
         ]
     if preprocess.fit == "crop":
         return ["It judges the centre of a picture as it is, and does not look for faces: give it crops of faces."]

@@ -113,9 +113,7 @@ def data_text(card: Card) -> list[str]:
         if facts.get("left_out"):
             parts.append(f"{part}: {facts['left_out']:,} images could not be read and were left out.")
         if facts.get("without_face"):
-            parts.append(
-                f"{part}: in {facts['without_face']:,} images no face was found; there the picture was taken whole."
-            )
+            parts.append(f"{part}: in {facts['without_face']:,} images no face was found; they took no part.")
     digests = [f"{part} `{card.of_training('data', part, 'digest')}`" for part in PARTS]
     return [*parts, f"Digests: {', '.join(digests)}. None of these images is part of this repository."]
 
@@ -153,13 +151,17 @@ def protocol(card: Card, root: Path) -> list[str]:
         for what, score, key in rows
         if score is not None
     ]
-    if calibration.unsure:
-        low, high = calibration.unsure
+    if calibration.band:
+        low, high = calibration.band
         table.insert(1, {"point": "Unsure band", "score": f"{low:.3f} to {high:.3f}"})
         if isinstance(found.get("unsure"), float):
             table[1]["finds"] = f"{share(found['unsure'])} of all images are Unsure"
     heads = {"point": "operating point", "score": "score", "finds": "fakes found on Validation"}
-    told = "A score inside the band is Unsure; of the others, one below the threshold is Real and one from it on Fake."
+    told = (
+        "A score inside the band is Unsure. Below the band it is Real, above it Fake. A score is the probability of"
+        " Fake where half of the pictures are fake, so one half divides them. A picture of several faces is Fake only"
+        " if its highest score is as rare among so many genuine faces as Fake is for one."
+    )
     return [
         *lines,
         to_markdown(table, heads),

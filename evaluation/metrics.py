@@ -1,9 +1,11 @@
 """Numbers from labels and scores, with intervals. Pure functions: no model, no file, no plot.
 
 labels: (n,) ints, 0 = Real and 1 = Fake. scores: (n,) floats, P(fake) from 0 to 1. Fake is the positive class.
+A score of NaN is that of an image that is not decided, since nothing in it could be judged: a miss in recall of its
+class, Unsure, and outside the numbers that are about scores.
 threshold: a score at or above it says Fake. unsure: the band (low, high) of Calibration; the threshold's numbers count
-every image, inside the band too. A number that is not defined for the data at hand (an AUC with one class only, say)
-is None.
+every image, inside the band too. doubtful: (n,) bools, images whose verdict is Unsure whatever their score. A number
+that is not defined for the data at hand (an AUC with one class only, say) is None.
 """
 
 import math
@@ -15,59 +17,91 @@ from names import CLASSES, FAKE, REAL
 
 Z95 = 1.959964  # the normal distribution's 97.5 % point
 ECE_BINS = 15
+NOT_DECIDED = -1  # where a class is said of each image: no class
 RESAMPLES = 1000
 RATES = {"recall_at_fpr_1": 0.01, "recall_at_fpr_5": 0.05}  # false-positive rates: shares of Real called Fake
 # What intervals() resamples: means over images, or over those of a class, and what a ranking of the images gives.
-SHARES = ("accuracy", "recall", "recall_real", "precision", "unsure", "accuracy_sure")
+SHARES = ("accuracy", "recall", "recall_real", "precision", "unsure", "accuracy_sure", "found", "false_alarms")
 RANKED = ("auc", "ap", "eer", *RATES)
 WITH_INTERVALS = ("balanced_accuracy", *SHARES, *RANKED, "brier", "ece", "log_loss")
 
 
 def confusion(labels: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """(2, 2) counts; row: the label, column: what a score at or above the threshold (Fake) or below it (Real) says."""
-    says = (np.asarray(scores) >= threshold).astype(int)
+    """(2, 2) counts; row: the label, column: what a score at or above the threshold (Fake) or below it (Real) says.
+
+    Images that are not decided are in no column.
+    """
+    labels, scores = decided(labels, scores)
     counts = np.zeros((2, 2), int)
-    np.add.at(counts, (np.asarray(labels), says), 1)
+    np.add.at(counts, (labels, (scores >= threshold).astype(int)), 1)
     return counts
 
 
+def decided(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The labels and scores of images that have a score."""
+    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
+    known = ~np.isnan(scores)
+    return labels[known], scores[known]
+
+
 def summary(
-    labels: np.ndarray, scores: np.ndarray, threshold: float, unsure: tuple[float, float] | None = None
+    labels: np.ndarray,
+    scores: np.ndarray,
+    threshold: float,
+    unsure: tuple[float, float] | None = None,
+    doubtful: np.ndarray | None = None,
 ) -> dict[str, float | int | None]:
     """Accuracy and its relatives at a threshold; AUC and its relatives, which need none; how far scores are right.
 
     recall_at_fpr_1: share of Fake found where at most 1 % of Real are called Fake. eer: where as many of Real are
     called Fake as of Fake Real, between two images by straight lines. brier is the mean squared error of the score.
-    accuracy_sure: without the images inside the band.
+    accuracy_sure: without the images that are Unsure. found, false_alarms: shares of Fake and of Real whose verdict is
+    Fake. undecided: how many images have no score.
     """
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
+    n, n_real, n_fake = len(labels), int((labels == REAL).sum()), int((labels == FAKE).sum())
     counts = confusion(labels, scores, threshold)
-    n, n_real, n_fake = len(labels), int(counts[REAL].sum()), int(counts[FAKE].sum())
     hits = counts[FAKE, FAKE]
     recall, recall_real = _ratio(hits, n_fake), _ratio(counts[REAL, REAL], n_real)
-    both = n_real > 0 and n_fake > 0
-    right, sure = (scores >= threshold) == (labels == FAKE), ~in_band(scores, unsure)
-    brier = float(np.mean((scores - labels) ** 2)) if n else None
+    sure = is_sure(scores, unsure, doubtful)
+    says, right = scores >= threshold, right_side(labels, scores, threshold)
+    told, known = decided(labels, scores)
+    both = bool((told == REAL).any() and (told == FAKE).any())
+    brier = float(np.mean((known - told) ** 2)) if len(told) else None
     return {
         "n": n,
         "n_real": n_real,
         "n_fake": n_fake,
+        "undecided": n - len(told),
         "accuracy": _ratio(np.trace(counts), n),
-        "balanced_accuracy": (recall + recall_real) / 2 if both else None,
+        "balanced_accuracy": (recall + recall_real) / 2 if n_real and n_fake else None,
         "precision": _ratio(hits, counts[:, FAKE].sum()),
         "recall": recall,
         "recall_real": recall_real,
         "f1": _ratio(2 * hits, counts[:, FAKE].sum() + n_fake),
-        "auc": float(roc_auc_score(labels, scores)) if both else None,
-        "ap": float(average_precision_score(labels, scores)) if both else None,
-        **_from_roc(labels, scores, both),
+        "auc": float(roc_auc_score(told, known)) if both else None,
+        "ap": float(average_precision_score(told, known)) if both else None,
+        **_from_roc(told, known, both),
         "brier": brier,
         "rmse": None if brier is None else math.sqrt(brier),
-        "ece": calibration_error(labels, scores) if n else None,
-        "log_loss": log_loss(labels, scores) if n else None,
+        "ece": calibration_error(told, known) if len(told) else None,
+        "log_loss": log_loss(told, known) if len(told) else None,
         "unsure": _ratio((~sure).sum(), n),
         "accuracy_sure": _ratio(right[sure].sum(), sure.sum()),
+        "found": _ratio((says & sure & (labels == FAKE)).sum(), n_fake),
+        "false_alarms": _ratio((says & sure & (labels == REAL)).sum(), n_real),
     }
+
+
+def is_sure(scores: np.ndarray, unsure: tuple[float, float] | None, doubtful: np.ndarray | None = None) -> np.ndarray:
+    """(n,) bools: whose verdict is Real or Fake."""
+    sure = ~in_band(scores, unsure) & ~np.isnan(scores)
+    return sure if doubtful is None else sure & ~np.asarray(doubtful, bool)
+
+
+def right_side(labels: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """(n,) bools: which scores lie on their label's side of the threshold; of those without a score, none."""
+    return np.where(labels == FAKE, scores >= threshold, scores < threshold)
 
 
 def _from_roc(labels: np.ndarray, scores: np.ndarray, both: bool) -> dict[str, float | None]:
@@ -80,7 +114,8 @@ def _from_roc(labels: np.ndarray, scores: np.ndarray, both: bool) -> dict[str, f
 
 def classification_report(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, dict]:
     """Precision, recall and F1 of each class, their mean (macro), and their mean weighted by n (weighted)."""
-    labels, says = np.asarray(labels), (np.asarray(scores) >= threshold).astype(int)
+    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
+    says = np.where(np.isnan(scores), NOT_DECIDED, scores >= threshold).astype(int)
     of_class = precision_recall_fscore_support(labels, says, labels=[REAL, FAKE], zero_division=0)
     rows = {name: _report_row(*(column[i] for column in of_class)) for i, name in enumerate(CLASSES)}
     n = of_class[3]
@@ -164,6 +199,7 @@ def intervals(
     scores: np.ndarray,
     threshold: float,
     unsure: tuple[float, float] | None = None,
+    doubtful: np.ndarray | None = None,
     *,
     sources: list[str] | None = None,
     seed: int = 0,
@@ -178,12 +214,12 @@ def intervals(
     of a share is Wilson's (proportion_interval), and that of an AUC auc_interval's; of other numbers, it is None.
     """
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
-    numbers = summary(labels, scores, threshold, unsure)
+    numbers, sure = summary(labels, scores, threshold, unsure, doubtful), is_sure(scores, unsure, doubtful)
     if not len(labels):
         return dict.fromkeys(WITH_INTERVALS)
     ways = [_strata(labels, [""] * len(labels))] + ([_strata(labels, sources)] if sources and any(sources) else [])
-    limits = [_limits(labels, scores, threshold, unsure, numbers, strata, seed) for strata in ways]
-    return {name: _outer([way.get(name) for way in limits]) or _of_no_spread(name, labels, scores, threshold, unsure)
+    limits = [_limits(labels, scores, threshold, sure, numbers, strata, seed) for strata in ways]
+    return {name: _outer([way.get(name) for way in limits]) or _of_no_spread(name, labels, scores, threshold, sure)
             for name in WITH_INTERVALS}  # fmt: skip
 
 
@@ -192,19 +228,20 @@ def _outer(limits: list[tuple[float, float] | None]) -> tuple[float, float] | No
     return (min(low for low, _ in known), max(high for _, high in known)) if known else None
 
 
-def _limits(labels, scores, threshold, unsure, numbers, strata, seed) -> dict[str, tuple[float, float] | None]:
+def _limits(labels, scores, threshold, sure, numbers, strata, seed) -> dict[str, tuple[float, float] | None]:
     """Percentiles of the numbers that are defined, over resamples of the groups of images in `strata`."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in WITH_INTERVALS if numbers[name] is not None}
     order, draw = np.argsort(-scores, kind="stable"), np.random.default_rng(seed)
     size = max(1, min(RESAMPLES, 4_000_000 // len(labels)))  # resamples at a time: their counts take 8 bytes each
     for begin in range(0, RESAMPLES, size):
         counts = _resample(draw, strata, len(labels), min(size, RESAMPLES - begin))
-        resampled = _resampled(labels[order], scores[order], counts[:, order], threshold, unsure)
+        resampled = _resampled(labels[order], scores[order], counts[:, order], threshold, sure[order])
         for name, values in found.items():
             values.append(resampled[name])
     drawn = {name: np.concatenate(values) for name, values in found.items()}
     # Resampling adds its own noise to an error that is a sum of sizes: that much is taken off again.
-    drawn["ece"] = np.maximum(0, drawn["ece"] - (drawn["ece"].mean() - numbers["ece"]))
+    if "ece" in drawn:
+        drawn["ece"] = np.maximum(0, drawn["ece"] - (drawn["ece"].mean() - numbers["ece"]))
     return {name: _percentiles(values) for name, values in drawn.items()}
 
 
@@ -232,16 +269,30 @@ def _resample(draw: np.random.Generator, strata: list[list[np.ndarray]], n: int,
     return counts
 
 
-def _resampled(labels, scores, counts, threshold, unsure) -> dict[str, np.ndarray]:
+def _resampled(labels, scores, counts, threshold, sure) -> dict[str, np.ndarray]:
     """The numbers of `summary` for each row of counts, of images in falling order of their scores; nan: not defined."""
-    fake = labels == FAKE
-    says, sure = scores >= threshold, ~in_band(scores, unsure)
-    right = says == fake
+    fake, says, right = labels == FAKE, scores >= threshold, right_side(labels, scores, threshold)
     with np.errstate(invalid="ignore", divide="ignore"):  # a resample may lack a class: nan
+        n = counts.sum(1)
+        found = {
+            "accuracy": counts @ right / n,
+            "recall": counts @ (right & fake) / (counts @ fake),
+            "recall_real": counts @ (right & ~fake) / (counts @ ~fake),
+            "precision": counts @ (says & fake) / (counts @ says),
+            "unsure": counts @ ~sure / n,
+            "accuracy_sure": counts @ (right & sure) / (counts @ sure),
+            "found": counts @ (says & sure & fake) / (counts @ fake),
+            "false_alarms": counts @ (says & sure & ~fake) / (counts @ ~fake),
+        }
+        found["balanced_accuracy"] = (found["recall"] + found["recall_real"]) / 2
+        known = len(scores) - int(np.isnan(scores).sum())  # they come last; what follows is about scores
+        labels, scores, counts, fake = labels[:known], scores[:known], counts[:, :known], fake[:known]
+        if not known:
+            return found | {name: np.full(len(counts), np.nan) for name in (*RANKED, "brier", "ece", "log_loss")}
         true, false = np.cumsum(counts * fake, 1), np.cumsum(counts * ~fake, 1)
         ends = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)  # equal scores stand or fall together
         start = np.zeros((len(counts), 1))
-        found = _ranked(
+        found |= _ranked(
             np.hstack([start, true[:, ends]]) / true[:, -1:], np.hstack([start, false[:, ends]]) / false[:, -1:]
         )
         above = true[:, ends] + false[:, ends]
@@ -251,17 +302,10 @@ def _resampled(labels, scores, counts, threshold, unsure) -> dict[str, np.ndarra
         bins = np.zeros((len(scores), ECE_BINS))
         bins[np.arange(len(scores)), ece_bin(scores)] = scores - labels
         found |= {
-            "accuracy": counts @ right / n,
-            "recall": counts @ (right & fake) / (counts @ fake),
-            "recall_real": counts @ (right & ~fake) / (counts @ ~fake),
-            "precision": counts @ (says & fake) / (counts @ says),
-            "unsure": counts @ ~sure / n,
-            "accuracy_sure": counts @ (right & sure) / (counts @ sure),
             "brier": counts @ (scores - labels) ** 2 / n,
             "ece": np.abs(counts @ bins).sum(1) / n,
             "log_loss": counts @ _surprise(labels, scores) / n,
         }
-    found["balanced_accuracy"] = (found["recall"] + found["recall_real"]) / 2
     return found
 
 
@@ -287,23 +331,24 @@ def _percentiles(values: np.ndarray) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _of_no_spread(name, labels, scores, threshold, unsure) -> tuple[float, float] | None:
+def _of_no_spread(name, labels, scores, threshold, sure) -> tuple[float, float] | None:
     if name == "auc":
-        return auc_interval(labels, scores)
+        return auc_interval(*decided(labels, scores))
     if name == "balanced_accuracy":
-        both = [_of_no_spread(part, labels, scores, threshold, unsure) for part in ("recall", "recall_real")]
+        both = [_of_no_spread(part, labels, scores, threshold, sure) for part in ("recall", "recall_real")]
         return None if None in both else tuple(sum(limits) / 2 for limits in zip(*both, strict=True))
     if name not in SHARES:
         return None
-    right, says = (scores >= threshold) == (labels == FAKE), scores >= threshold
-    band = in_band(scores, unsure)
+    right, says = right_side(labels, scores, threshold), scores >= threshold
     of, hits = {
         "accuracy": (np.ones(len(labels), bool), right),
         "recall": (labels == FAKE, right),
         "recall_real": (labels == REAL, right),
         "precision": (says, right),
-        "unsure": (np.ones(len(labels), bool), band),
-        "accuracy_sure": (~band, right),
+        "unsure": (np.ones(len(labels), bool), ~sure),
+        "accuracy_sure": (sure, right),
+        "found": (labels == FAKE, says & sure),
+        "false_alarms": (labels == REAL, says & sure),
     }[name]
     return proportion_interval(int((hits & of).sum()), int(of.sum()))
 

@@ -39,10 +39,12 @@ TELLS_APART = {
 }  # fmt: skip
 MEANS = {
     "calibration error (ECE)": "ece", "Brier (MSE)": "brier", "RMSE": "rmse", "log loss": "log_loss",
-    "Unsure": "unsure", "accuracy without Unsure": "accuracy_sure",
+    "Unsure": "unsure", "accuracy without Unsure": "accuracy_sure", "called Fake of Fake": "found",
+    "called Fake of Real": "false_alarms",
 }  # fmt: skip
 BRIEF = {"balanced accuracy": "balanced_accuracy", "AUC": "auc", "recall of Fake": "recall",
-         "recall of Real": "recall_real", "ECE": "ece", "Unsure": "unsure"}  # fmt: skip
+         "recall of Real": "recall_real", "called Fake of Fake": "found", "called Fake of Real": "false_alarms",
+         "ECE": "ece", "Unsure": "unsure"}  # fmt: skip
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
@@ -135,9 +137,9 @@ def markdown(found: list[Found], out: Path) -> str:
 
 HOW_TO_READ = """## How to read this
 
-Fake is the positive class. Accuracy, precision, recall and F1 are at the threshold that is stored with each model; none
-was chosen here. Images inside the Unsure band are counted there too; "accuracy without
-Unsure" leaves them out. In brackets: 95 % intervals by bootstrap, of images and, where
+Fake is the positive class. Accuracy, precision, recall and F1 are at the threshold of one half; none was chosen here.
+Images inside the Unsure band are counted there too; "accuracy without Unsure" leaves them out. "Called Fake" counts
+verdicts: images that are Unsure are not called Fake. In brackets: 95 % intervals by bootstrap, of images and, where
 sub-folders name sources, of whole sources too.
 The calibration error (ECE) is that of P(fake) in 15 bins of equal width. A score is no proof, and these numbers say
 nothing about images unlike these."""
@@ -299,8 +301,8 @@ def sentences(facts: dict) -> list[str]:
     lines = [told + f" {n} images: {facts['metrics']['n_real']} Real, {facts['metrics']['n_fake']} Fake."]
     if facts["without_face"]:
         lines.append(
-            f"In {len(facts['without_face'])} images no face was found: here the whole picture was judged; predict.py"
-            " says Unsure of such a picture, unless it is as small as a face."
+            f"In {len(facts['without_face'])} images no face was found: they are Unsure without a score, a miss in"
+            " recall, and outside AUC and calibration error."
         )
     if facts["left_out"]:
         lines.append(

@@ -206,7 +206,7 @@ def sources(rows: list[dict], path: Path, *, title: str) -> None:
     names = [f"{row['class']}{'/' * bool(row['source'])}{row['source']} (n = {row['n']})" for row in shown]
     axes.set_yticks(range(len(shown)), names, fontsize=8)
     axes.invert_yaxis()
-    axes.set(xlabel="share on the right side of the threshold, 95 % interval", xlim=(0, 1))
+    axes.set(xlabel="Fake: share called Fake; Real: share not called Fake; 95 % intervals", xlim=(0, 1))
     more = f" (the first 40 of {len(rows)})" if len(rows) > 40 else ""
     axes.set_title(title + more, fontsize=10)
     axes.grid(axis="x", alpha=0.3)

@@ -11,6 +11,7 @@ from detector import Detector
 from detector.backend_torch import describe_device, head_of
 from detector.calibration import Calibration
 from evaluation import metrics
+from evaluation.scoring import Judged
 from evaluation.stability import CHANGES, unstable
 from evaluation.stress import UNTOUCHED
 from names import CLASSES, REAL
@@ -80,11 +81,11 @@ def _argument(training: dict, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def of_set(index: Index, logits: np.ndarray, detector: Detector) -> dict:
-    """What the detector says of the images of an index, (n, 2) logits: numbers with intervals, sources, confusion."""
-    calibration, labels = detector.metadata.calibration, index.labels
-    scores, sources = calibration.scores(logits), [sample.source for sample in index.samples]
-    at, plain = (calibration.threshold, calibration.unsure), Calibration().scores(logits)
+def of_set(index: Index, judged: Judged, detector: Detector) -> dict:
+    """What the detector says of the images of an index: numbers with intervals, sources, confusion."""
+    calibration, labels, sources = detector.metadata.calibration, index.labels, index.sources
+    scores, plain = calibration.scores(judged.logits), Calibration().scores(judged.logits)
+    at = calibration.threshold, calibration.band, judged.doubtful(calibration)
     return {
         "confusion_matrix": metrics.confusion(labels, scores, calibration.threshold).tolist(),
         "metrics": metrics.summary(labels, scores, *at),
@@ -93,17 +94,23 @@ def of_set(index: Index, logits: np.ndarray, detector: Detector) -> dict:
         "classification_report": metrics.classification_report(labels, scores, calibration.threshold),
         "sources": of_sources(labels, scores, sources, *at),
         "uncalibrated": {  # the scores of the logits as they are
-            "ece": metrics.calibration_error(labels, plain),
+            "ece": metrics.calibration_error(*metrics.decided(labels, plain)) if np.isfinite(plain).any() else None,
             "ece_95": metrics.intervals(labels, plain, *at, sources=sources)["ece"],
         },
     }
 
 
 def of_sources(
-    labels: np.ndarray, scores: np.ndarray, sources: list[str], threshold: float, unsure: tuple[float, float] | None
+    labels: np.ndarray,
+    scores: np.ndarray,
+    sources: list[str],
+    threshold: float,
+    unsure: tuple[float, float] | None,
+    doubtful: np.ndarray,
 ) -> list[dict]:
-    """A row for each class and sub-folder: how many of its images are called Fake, with Wilson's 95 % interval."""
-    names, called, band = np.array(sources, object), scores >= threshold, metrics.in_band(scores, unsure)
+    """A row for each class and sub-folder: of how many images the verdict is Fake, with Wilson's 95 % interval."""
+    names, sure = np.array(sources, object), metrics.is_sure(scores, unsure, doubtful)
+    called = sure & (scores >= threshold)
     rows = []
     for label, source in sorted(set(zip(labels.tolist(), sources, strict=True))):
         here = (labels == label) & (names == source)
@@ -111,15 +118,16 @@ def of_sources(
         low, high = metrics.proportion_interval(fake, n)
         rows.append(
             {"class": CLASSES[label], "source": source, "n": n, "called_fake": fake / n, "low": low, "high": high,
-             "unsure": int((here & band).sum()) / n}
+             "unsure": int((here & ~sure).sum()) / n}
         )  # fmt: skip
     return rows
 
 
-def of_stability(scores: dict[object, np.ndarray], calibration: Calibration) -> dict:
-    """How many verdicts flip under stability.CHANGES, from the (n,) scores after each; with Wilson's interval."""
-    at = np.stack([scores[UNTOUCHED], *(scores[name] for name in CHANGES)])
-    flips = unstable(at, calibration)
+def of_stability(changed: dict[object, Judged], calibration: Calibration) -> dict:
+    """How many verdicts flip under stability.CHANGES, from what is said after each; with Wilson's interval."""
+    said = [changed[key] for key in (UNTOUCHED, *CHANGES)]
+    scores = np.stack([calibration.scores(judged.logits) for judged in said])
+    flips = unstable(scores, np.stack([judged.doubtful(calibration) for judged in said]), calibration)
     low, high = metrics.proportion_interval(int(flips.sum()), len(flips))
     return {"n": len(flips), "unstable": float(flips.mean()), "low": low, "high": high}
 

@@ -10,13 +10,20 @@ import numpy as np
 from dataset import Index
 from detector.calibration import Calibration
 from detector.checkpoint import write_atomically
-from names import CLASSES
+from evaluation.scoring import Judged
+from names import CLASSES, UNSURE
 
-PREDICTION_COLUMNS = ("path", "label", "source", "logit_real", "logit_fake", "score", "verdict")
+PREDICTION_COLUMNS = ("path", "label", "source", "logit_real", "logit_fake", "score", "verdict", "faces")
 
 
-def predictions_csv(index: Index, logits: np.ndarray, calibration: Calibration) -> str:
-    """One line an image, paths relative to the data folder: everything later analysis needs, without the network."""
+def predictions_csv(index: Index, judged: Judged, calibration: Calibration) -> str:
+    """One line an image, paths relative to the data folder: everything later analysis needs, without the network.
+
+    Logits and score are empty where nothing was judged.
+    """
+    scores, doubtful = calibration.scores(judged.logits), judged.doubtful(calibration)
+    numbers = np.column_stack([judged.logits.astype(object), scores.astype(object)])
+    numbers[np.isnan(scores)] = None
     rows = (
         {
             "path": sample.path.relative_to(index.root).as_posix(),
@@ -25,10 +32,11 @@ def predictions_csv(index: Index, logits: np.ndarray, calibration: Calibration) 
             "logit_real": real,
             "logit_fake": fake,
             "score": score,
-            "verdict": calibration.verdict(score),
+            "verdict": UNSURE if unsure else calibration.verdict(score),
+            "faces": faces,
         }
-        for sample, (real, fake), score in zip(
-            index.samples, logits.tolist(), calibration.scores(logits).tolist(), strict=True
+        for sample, (real, fake, score), unsure, faces in zip(
+            index.samples, numbers.tolist(), doubtful.tolist(), judged.faces.tolist(), strict=True
         )
     )
     return to_csv(list(rows), PREDICTION_COLUMNS)

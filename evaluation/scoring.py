@@ -1,15 +1,16 @@
 """The one scoring loop: detectors and an index of images in, logits out.
 
-    score_index(detectors, index)["name"]                                          # (n, 2) logits
+    score_index(detectors, index)["name"].logits                                   # (n, 2)
     score_changes(detectors, index, {"as it is": None, "grey": grey})["name"]      # the same for each change, by name
 
 Validation during training, evaluation and every later comparison go through it, so each image is opened once, however
 many detectors judge it, and prepared once for each distinct Preprocess among them. Where faces are framed, all faces of
 an image are judged, and the image's logits are those of the face that looks most like a fake: the same rule as
-everywhere else (Detector.judge).
+everywhere else (Detector.judge). An image without a face has no logits (NaN): it is not decided.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from dataset import DeepFakeDataset, Index, make_loader
-from detector import Detector, ModelError, most_fake
+from detector import Detector, ModelError, large_enough, most_fake
+from detector.calibration import Calibration
 from evaluation.ranks import ALONE, Ranks
 from imaging.faces import FaceFinder
 from imaging.preprocess import Box, Preprocess
@@ -27,11 +29,41 @@ BATCH_SIZE = 32  # pictures
 Change = Callable[[Image.Image], Image.Image] | None  # of an upright RGB image, always the same; None: it stays
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What a detector says of n images: of each the face that looks most like a fake, and how many there are."""
+
+    logits: np.ndarray  # (n, 2) float32; NaN: nothing could be judged
+    faces: np.ndarray  # (n,) int64, how many faces were judged; 1 where the whole picture was
+    passed: np.ndarray  # (n,) int64, how many faces are too small to be judged
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        return self.logits, self.faces, self.passed
+
+    def __getitem__(self, chosen) -> "Judged":
+        return Judged(*(array[chosen] for array in self.arrays))
+
+    def doubtful(self, calibration: Calibration) -> np.ndarray:
+        """(n,) bool: which are Unsure whatever their score, as Detector.judge would say.
+
+        Fake needs a face that stands out among so many; Real needs every face judged. Without a score nothing is known.
+        """
+        scores = calibration.scores(self.logits)
+        says_fake = scores >= calibration.lowest_fake
+        return calibration.held_back(scores, self.faces) | (~says_fake & (self.passed > 0)) | np.isnan(scores)
+
+    @classmethod
+    def of_whole(cls, logits: np.ndarray) -> "Judged":
+        """Each picture as one face: (n, 2) logits."""
+        return cls(logits, np.ones(len(logits), np.int64), np.zeros(len(logits), np.int64))
+
+
 class Views(Dataset):
     """Each image of an index, changed in several ways, and each of these prepared in several.
 
-    An item is a list for each Preprocess, with (k, 3, h, w) float32 for each change. Faces are found anew in a changed
-    picture, as they would be in one that a user has saved again; in one without any, the whole picture counts.
+    An item is a list for each Preprocess, with (k, 3, h, w) float32 for each change and how many faces are too small.
+    Faces are found anew in a changed picture, as they would be in one that a user has saved again.
     """
 
     def __init__(self, index: Index, specs: Sequence[Preprocess], changes: Sequence[Change] = (None,)):
@@ -41,13 +73,15 @@ class Views(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, i: int) -> list[list[np.ndarray]]:
+    def __getitem__(self, i: int) -> list[list[tuple[np.ndarray, int]]]:
         image, boxes = self.images.picture(i).image, self.images.index.boxes[i]
-        views: list[list[np.ndarray]] = [[] for _ in self.specs]
+        views: list[list[tuple[np.ndarray, int]]] = [[] for _ in self.specs]
         for change in self.changes:
             changed, found = (image, boxes) if change is None else self.changed(image, change)
+            large = [box for box in found if large_enough(box)]
             for of_spec, spec in zip(views, self.specs, strict=True):
-                of_spec.append(spec.views(changed, found))
+                passed = len(found) - len(large) if spec.frame == "face" else 0
+                of_spec.append((spec.views(changed, large), passed))
         return views
 
     def changed(self, image: Image.Image, change: Callable) -> tuple[Image.Image, tuple[Box, ...]]:
@@ -55,10 +89,14 @@ class Views(Dataset):
         return image, tuple(face.box for face in self.find_faces(image)[0]) if self.find_faces else ()
 
 
-def join_views(items: list[list[list[np.ndarray]]]) -> list[tuple[torch.Tensor, list[int]]]:
-    """For each Preprocess: the views of all images and changes in one tensor, and how many belong to each of these."""
-    flat = ([views for of_image in of_spec for views in of_image] for of_spec in zip(*items, strict=True))
-    return [(torch.from_numpy(np.concatenate(views)), [len(v) for v in views]) for views in flat]
+def join_views(items: list[list[list[tuple[np.ndarray, int]]]]) -> list[tuple[torch.Tensor, list[int], list[int]]]:
+    """For each Preprocess: the views of all images and changes in one tensor; of each, how many, and how many not."""
+    flat = ([one for of_image in of_spec for one in of_image] for of_spec in zip(*items, strict=True))
+    return [
+        (torch.from_numpy(np.concatenate([views for views, _ in of_spec])),
+         [len(views) for views, _ in of_spec], [passed for _, passed in of_spec])
+        for of_spec in flat
+    ]  # fmt: skip
 
 
 def score_index(
@@ -70,17 +108,17 @@ def score_index(
     desc: str = "judging",
     ranks: Ranks = ALONE,
     check: Callable[[], None] = lambda: None,
-) -> dict[str, np.ndarray | ModelError]:
-    """(n, 2) float32 logits of each detector for the images of an index, in its order.
+) -> dict[str, Judged | ModelError]:
+    """What each detector says of the images of an index, in its order.
 
     The index must have its faces (dataset.with_faces) where a detector frames them. A detector that fails has its
-    ModelError in the place of logits; the others are not held up by it. Of several processes, each judges its share,
+    ModelError in its place; the others are not held up by it. Of several processes, each judges its share,
     and all have the whole answer. check: called after each batch; what it raises ends the scoring.
     """
     scored = _score(
         detectors, index, (None,), workers=workers, batch_size=batch_size, desc=desc, ranks=ranks, check=check
     )
-    return {name: logits if isinstance(logits, ModelError) else logits[:, 0] for name, logits in scored.items()}
+    return {name: judged if isinstance(judged, ModelError) else judged[:, 0] for name, judged in scored.items()}
 
 
 def score_changes(
@@ -91,8 +129,8 @@ def score_changes(
     workers: int = 0,
     desc: str = "judging",
     ranks: Ranks = ALONE,
-) -> dict[str, dict[str, np.ndarray] | ModelError]:
-    """For each detector the (n, 2) float32 logits of every image after each change, by the change's name.
+) -> dict[str, dict[str, Judged] | ModelError]:
+    """What each detector says of every image after each change, by the change's name.
 
     Each image is decoded once for all of them. As many images make a batch as keep it near BATCH_SIZE pictures, so that
     memory does not grow with the number of changes times that of images. The rest is as with `score_index`. With worker
@@ -103,10 +141,10 @@ def score_changes(
         detectors, index, tuple(changes.values()), workers=workers, batch_size=batch_size, desc=desc, ranks=ranks
     )
     return {
-        name: logits
-        if isinstance(logits, ModelError)
-        else {change: logits[:, place] for place, change in enumerate(changes)}
-        for name, logits in scored.items()
+        name: judged
+        if isinstance(judged, ModelError)
+        else {change: judged[:, place] for place, change in enumerate(changes)}
+        for name, judged in scored.items()
     }
 
 
@@ -120,14 +158,13 @@ def _score(
     desc: str,
     ranks: Ranks,
     check: Callable[[], None] = lambda: None,
-) -> dict[str, np.ndarray | ModelError]:
-    """(n, number of changes, 2) float32 logits of each detector, or its ModelError."""
+) -> dict[str, Judged | ModelError]:
+    """What each detector says, of shape (n, number of changes), or its ModelError."""
     places = [share_of(rank, ranks.size, len(index.samples), batch_size) for rank in range(ranks.size)]
     index = index.subset(places[ranks.rank])
     specs = list(dict.fromkeys(detector.metadata.preprocess for detector in detectors.values()))
     loader = make_loader(Views(index, specs, changes), batch_size=batch_size, workers=workers, collate_fn=join_views)
-    none = np.empty((0, len(changes), 2), np.float32)
-    logits: dict[str, list[np.ndarray]] = {name: [none] for name in detectors}
+    found: dict[str, list[np.ndarray]] = {name: [np.empty((0, len(changes), 4))] for name in detectors}
     failed: dict[str, ModelError] = {}
     with tqdm(
         total=len(index.samples), desc=desc, unit="img", disable=None if ranks.first else True, leave=False
@@ -136,18 +173,33 @@ def _score(
             for name, detector in detectors.items():
                 if name in failed:
                     continue
-                views, counts = prepared[specs.index(detector.metadata.preprocess)]
+                views, counts, passed = prepared[specs.index(detector.metadata.preprocess)]
                 try:
-                    of_views = np.concatenate([detector.logits(part) for part in in_parts(views)])
+                    logits = highest(detector, views, counts)
                 except ModelError as error:
                     failed[name] = error
                     continue
-                parts = np.split(of_views, np.cumsum(counts)[:-1])
-                chosen = np.stack([part[most_fake(part)] for part in parts])
-                logits[name].append(chosen.reshape(-1, len(changes), 2))
+                rows = np.column_stack([logits, counts, passed])  # float64: every float32 as it is
+                found[name].append(rows.reshape(-1, len(changes), 4))
             progress.update(len(prepared[0][1]) // len(changes))
             check()
-    return joined(ranks.gather({name: failed.get(name) or np.concatenate(logits[name]) for name in detectors}), places)
+    answers = joined(
+        ranks.gather({name: failed.get(name) or np.concatenate(found[name]) for name in detectors}), places
+    )
+    return {name: rows if isinstance(rows, ModelError) else as_judged(rows) for name, rows in answers.items()}
+
+
+def highest(detector: Detector, views: torch.Tensor, counts: list[int]) -> np.ndarray:
+    """(n, 2) float32 logits of the view that looks most like a fake, of each image's `counts`; NaN without any."""
+    of_views = [detector.logits(part) for part in in_parts(views)] if len(views) else [np.empty((0, 2), np.float32)]
+    parts = np.split(np.concatenate(of_views), np.cumsum(counts)[:-1])
+    nothing = np.full(2, np.nan, np.float32)
+    return np.stack([part[most_fake(part)] if len(part) else nothing for part in parts])
+
+
+def as_judged(rows: np.ndarray) -> Judged:
+    """(..., 4): two logits, faces that were judged, faces that were not."""
+    return Judged(rows[..., :2].astype(np.float32), rows[..., 2].astype(np.int64), rows[..., 3].astype(np.int64))
 
 
 def in_parts(views: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -169,7 +221,7 @@ def joined(
         of_detector = [part[name] for part in parts]
         error = next((part for part in of_detector if isinstance(part, ModelError)), None)
         if error is None:
-            answers[name] = np.empty((sum(map(len, places)), *of_detector[0].shape[1:]), np.float32)
+            answers[name] = np.empty((sum(map(len, places)), *of_detector[0].shape[1:]))
             for where, part in zip(places, of_detector, strict=True):
                 answers[name][where] = part
         else:

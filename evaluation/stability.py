@@ -84,11 +84,12 @@ def steady(verdict: Verdict, found: Stability) -> Verdict:
     return replace(verdict, verdict=UNSURE, notes=tuple(notes), faces=faces)
 
 
-def unstable(scores: np.ndarray, calibration: Calibration) -> np.ndarray:
+def unstable(scores: np.ndarray, doubtful: np.ndarray, calibration: Calibration) -> np.ndarray:
     """(k + 1, n) scores, P(fake) of n pictures as they are and after k changes, to (n,) bool: which of them flip.
 
-    One that flips has been called Real and Fake; a score that is no number (NaN) says nothing.
+    doubtful: (k + 1, n) bool, where the verdict is Unsure whatever the score, NaN say. One that flips has been called
+    Real and Fake.
     """
-    words = [[UNSURE if np.isnan(score) else calibration.verdict(score) for score in row] for row in scores]
-    said = np.array(words, dtype=object)
+    said = np.array([[calibration.verdict(score) for score in row] for row in scores], dtype=object)
+    said[doubtful] = UNSURE
     return (said == CLASSES[FAKE]).any(0) & (said == CLASSES[REAL]).any(0)

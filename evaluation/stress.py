@@ -32,7 +32,7 @@ from detector import Detector, ModelError
 from detector.calibration import Calibration
 from detector.checkpoint import write_atomically
 from evaluation import plots
-from evaluation.metrics import Z95, auc_interval, proportion_interval
+from evaluation.metrics import Z95, auc_interval, decided, proportion_interval, right_side
 from evaluation.ranks import ALONE, Ranks
 from evaluation.report import to_csv
 from evaluation.scoring import score_changes
@@ -103,11 +103,12 @@ def assess(
         detectors, index, changes_for(only), workers=workers, ranks=ranks, desc=f"stress, {len(detectors)} models"
     )
     answers: dict[str, Stress | ModelError] = {}
-    for name, logits in scored.items():
-        if isinstance(logits, ModelError):
-            answers[name] = logits
+    for name, said in scored.items():
+        if isinstance(said, ModelError):
+            answers[name] = said
             continue
-        answers[name] = from_logits(index.labels, logits, detectors[name].metadata.calibration, only=only)
+        changed = {key: judged.logits for key, judged in said.items()}
+        answers[name] = from_logits(index.labels, changed, detectors[name].metadata.calibration, only=only)
     return answers
 
 
@@ -141,12 +142,15 @@ def from_logits(
 
 
 def quality(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, float | int | None]:
-    """_QUALITY: AUC (interval as in auc_interval) and the recalls at the threshold (Wilson's intervals)."""
+    """_QUALITY: AUC (interval as in auc_interval) and the recalls at the threshold (Wilson's intervals).
+
+    An image without a score (NaN), in which nothing is found any more, is outside the AUC and a miss in recall.
+    """
     real, fake = scores[labels == REAL] < threshold, scores[labels == FAKE] >= threshold
-    both = len(real) > 0 and len(fake) > 0
+    told, known = decided(labels, scores)
     row = {"n_real": len(real), "n_fake": len(fake)}
-    row["auc"] = float(roc_auc_score(labels, scores)) if both else None
-    row["auc_low"], row["auc_high"] = auc_interval(labels, scores) or (None, None)
+    row["auc"] = float(roc_auc_score(told, known)) if len(np.unique(told)) == 2 else None
+    row["auc_low"], row["auc_high"] = auc_interval(told, known) or (None, None)
     for name, right in (("recall_real", real), ("recall_fake", fake)):
         row[name] = float(right.mean()) if len(right) else None
         row[f"{name}_low"], row[f"{name}_high"] = proportion_interval(int(right.sum()), len(right)) or (None, None)
@@ -168,7 +172,7 @@ def reencode_rows(
             after = np.where(chosen, scores[key], before)
             row = {"saved_again": which, "as": setting} | quality(labels, after, threshold)
             for label in {int(label) for label in labels[chosen]}:
-                right = [(part[labels == label] >= threshold) == (label == FAKE) for part in (before, after)]
+                right = [right_side(labels, part, threshold)[labels == label] for part in (before, after)]
                 name = f"drop_{CLASSES[label].lower()}"
                 row[name] = float(right[0].mean() - right[1].mean())
                 row[f"{name}_low"], row[f"{name}_high"] = drop_interval(*right)
@@ -184,7 +188,8 @@ def movement(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> dict[
     apart_low: the lower 95 % limit of how far Real moves beyond what Fake does, or moves at all, whichever is less.
     Nothing where one class has fewer than two images, or no margin differs from another.
     """
-    real, fake = (labels == REAL), (labels == FAKE)
+    known = np.isfinite(before) & np.isfinite(after)
+    real, fake = known & (labels == REAL), known & (labels == FAKE)
     if min(real.sum(), fake.sum()) < 2:
         return {}
     deviation = math.sqrt((before[real].var(ddof=1) + before[fake].var(ddof=1)) / 2)

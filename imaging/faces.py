@@ -16,14 +16,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-FINDER_VERSION = 2  # raise it when a box changes for any picture: it keys stored boxes
+FINDER_VERSION = 3  # raise it when a box changes for any picture: it keys stored boxes
 MODEL = Path(__file__).parent.parent / "models" / "yunet_n_dynamic.onnx"
 
 CONFIDENCE = 0.6
 OVERLAP = 0.3  # intersection over union above which two boxes are one face
 SEARCH_SIDES = (96, 640)  # long side of the searched copies, pixels; the small one finds faces that fill the picture
-LAST_SIDE = 1024  # searched only if nothing was found
-MAX_FACES = 16  # the largest; more are counted, not looked at
+LAST_SIDE = 1024  # searched only if nothing was found, or faces so small that smaller ones may be there
+SMALL = 40  # pixels of the copy of SEARCH_SIDES
+MAX_FACES = 100  # the largest; more are counted, not looked at
 
 # The network's boxes jump by a few hundredths of a face as it moves against the network's grid. So each face is looked
 # at again in close-ups of one fixed scale: (how many boxes wide, shift in widths), each row of them averaged, and the
@@ -90,9 +91,10 @@ class FaceFinder:
         copies = [_reduced(image, SEARCH_SIDES[1])]
         copies.append(_reduced(copies[0], SEARCH_SIDES[0]))
         rows = _distinct(np.concatenate([_scaled(self.detect(copy), image.width / copy.width) for copy in copies]))
-        if not len(rows) and max(image.size) > SEARCH_SIDES[1]:
+        smallest = rows[:, _W : _H + 1].max(1).min(initial=np.inf) * copies[0].width / image.width
+        if max(image.size) > SEARCH_SIDES[1] and (not len(rows) or smallest < SMALL):
             copy = _reduced(image, LAST_SIDE)
-            rows = _scaled(self.detect(copy), image.width / copy.width)
+            rows = _distinct(np.concatenate([rows, _scaled(self.detect(copy), image.width / copy.width)]))
         return rows
 
     def look_closer(self, image: Image.Image, row: np.ndarray) -> np.ndarray:

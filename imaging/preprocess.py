@@ -72,9 +72,13 @@ class Preprocess:
         return self.normalise(np.asarray(self.view(image, box)))
 
     def views(self, image: Image.Image, boxes: Sequence[Box] = ()) -> np.ndarray:
-        """(k, 3, size, size) float32: each of the k faces where `frame` is "face"; else, or without any, one view."""
-        chosen = boxes if self.frame == "face" and boxes else (None,)
-        return np.stack([self(image, box) for box in chosen])
+        """(k, 3, size, size) float32: each of the k faces where `frame` is "face", none without any; else one view."""
+        chosen = boxes if self.frame == "face" else (None,)
+        return np.stack([self(image, box) for box in chosen]) if len(chosen) else self.no_views()
+
+    def no_views(self) -> np.ndarray:
+        """(0, 3, size, size) float32."""
+        return np.empty((0, 3, self.size, self.size), np.float32)
 
     def view(self, image: Image.Image, box: Box | None = None) -> Image.Image:
         """The part of the image that the network sees, as a size x size RGB image."""

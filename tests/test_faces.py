@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 import dataset
 import predict
 from detector import Detector, load
+from detector.calibration import Calibration
 from detector.checkpoint import Metadata
 from evaluation.scoring import score_index
 from imaging import faces
@@ -138,7 +140,8 @@ class Brightness:
 
 
 def detector(size: int = 224) -> Detector:
-    return Detector(Brightness(), Metadata("tiny", Preprocess(size=size, frame="face")), "x")
+    calibration = Calibration(rarity=((0.0, 1.0), (0.5, 0.05), (0.6, 0.001)))
+    return Detector(Brightness(), Metadata("tiny", Preprocess(size=size, frame="face"), calibration), "x")
 
 
 def montage(astronaut, *sides: int, light: tuple[float, ...] = ()) -> Image.Image:
@@ -161,27 +164,78 @@ def test_three_faces_and_the_rule(astronaut):
 def test_a_small_face_is_unsure_and_so_is_the_picture_unless_another_is_fake(astronaut):
     one = detector().judge(Picture(montage(astronaut, 480, 160, light=(0.6, 1)), "PNG"))
     assert [face.verdict for face in one.faces] == ["Real", "Unsure"] and one.verdict == "Unsure"
-    assert "1 of 2 faces smaller than 40 pixels" in one.notes[0]
+    assert one.notes == ("1 of 2 faces is smaller than 40 pixels: not judged",)
+    assert one.faces[1].score is None and one.score == one.faces[0].score
     other = detector().judge(Picture(montage(astronaut, 480, 160, light=(2.2, 1)), "PNG"))
     assert other.verdict == "Fake"
+    none = detector().judge(Picture(montage(astronaut, 160), "PNG"))
+    assert (none.verdict, none.score, none.notes) == (
+        "Unsure",
+        None,
+        ("the face is smaller than 40 pixels: not judged",),
+    )
 
 
-def test_without_a_face():
-    """A picture as small as a crop is taken for one; of any other nothing is said."""
-    small = detector().judge(Picture(make_image(False, 1, 300), "PNG"))
-    assert small.verdict in ("Real", "Fake") and small.score is not None and small.faces == ()
-    assert "the whole picture was taken as the crop" in small.notes[0]
-    large = detector().judge(Picture(Image.fromarray(skimage.data.coffee()), "PNG"))
-    assert (large.verdict, large.score, large.faces) == ("Unsure", None, ())
-    assert large.notes == ("no face found: this detector judges faces",)
+@pytest.mark.parametrize(
+    "image",
+    [Image.new("RGB", (32, 32), "white"), Image.new("RGB", (300, 300), "black"), make_image(False, 1, 224),
+     make_image(True, 1, 300), Image.fromarray(skimage.data.rocket()).resize((300, 200)),
+     Image.fromarray(skimage.data.coffee())],
+    ids=["white", "black", "noise", "checks", "rocket", "coffee"],
+)  # fmt: skip
+def test_without_a_face_nothing_is_said_whatever_the_size(image):
+    verdict = detector().judge(Picture(image, "PNG"))
+    assert (verdict.verdict, verdict.score, verdict.faces) == ("Unsure", None, ())
+    assert verdict.notes == ("no face found: this detector judges faces",)
 
 
-def test_at_most_sixteen(astronaut):
-    crowd, face = Image.new("RGB", (1000, 1000), (90, 100, 110)), astronaut.crop((140, 20, 320, 200))
-    for number in range(20):
-        crowd.paste(face, (10 + 195 * (number % 5), 10 + 195 * (number // 5)))
-    verdict = detector().judge(Picture(crowd, "PNG"))
-    assert len(verdict.faces) == 16 and "20 faces found; the 16 largest were judged" in verdict.notes
+def crowd_of(astronaut, count: int, light: dict[int, float]) -> Image.Image:
+    """Copies of a face, some of them lighter, on a picture of a megapixel or more."""
+    face, columns = astronaut.crop((140, 20, 320, 200)), 6
+    crowd = Image.new("RGB", (195 * columns + 10, 195 * -(-count // columns) + 10), (90, 100, 110))
+    for number in range(count):
+        factor = light.get(number, 0.6)
+        lit = face.point([min(255, round(value * factor)) for value in range(256)] * 3)
+        crowd.paste(lit, (10 + 195 * (number % columns), 10 + 195 * (number // columns)))
+    return crowd
+
+
+def test_thirty_faces_are_all_judged_and_the_smallest_can_be_the_fake(astronaut):
+    verdict = detector().judge(Picture(crowd_of(astronaut, 30, {29: 2.2}), "PNG"))
+    assert len(verdict.faces) == 30 and sum(face.verdict == "Fake" for face in verdict.faces) == 1
+    assert all(face.score is not None for face in verdict.faces)
+    assert verdict.verdict == "Fake" and verdict.rule.faces == 30 and verdict.rule.stands_out
+
+
+def test_one_of_many_must_stand_out(astronaut):
+    """A score that one Real face in twenty has is Fake for one face, and nothing unusual among twelve."""
+    judge = detector()
+    alone = judge.judge(Picture(crowd_of(astronaut, 1, {0: 2.2}), "PNG"))
+    assert alone.verdict == "Fake" and alone.rule is None
+    common = replace(judge.metadata.calibration, rarity=((0.0, 1.0), (0.5, 0.05), (1.0, 0.049)))
+    judge.metadata = replace(judge.metadata, calibration=common)
+    assert judge.judge(Picture(crowd_of(astronaut, 1, {0: 2.2}), "PNG")).verdict == "Fake"
+    many = judge.judge(Picture(crowd_of(astronaut, 12, {3: 2.2}), "PNG"))
+    assert many.verdict == "Unsure" and sum(face.verdict == "Fake" for face in many.faces) == 1
+    assert many.score == alone.score and not many.rule.stands_out and many.rule.faces == 12
+    assert many.notes[0].startswith("1 of 12 faces stands out, but among 12 genuine faces a score of")
+    assert judge.judge(Picture(crowd_of(astronaut, 12, {}), "PNG")).verdict == "Real"
+
+
+def test_more_faces_than_are_looked_at_are_not_called_real(astronaut, monkeypatch):
+    monkeypatch.setattr(faces, "MAX_FACES", 5)
+    verdict = detector().judge(Picture(crowd_of(astronaut, 8, {}), "PNG"))
+    assert len(verdict.faces) == 5 and verdict.verdict == "Unsure"
+    assert "8 faces found; the 5 largest were looked at" in verdict.notes
+
+
+def test_small_faces_beside_larger_ones_are_searched_more_closely(astronaut, find):
+    """At 640 px the smaller ones of this picture are some 9 px wide: the finder does not see them there."""
+    canvas, face = Image.new("RGB", (4000, 3000), (90, 100, 110)), astronaut.crop((140, 20, 320, 200))
+    for x, side in ((200, 400), (1000, 300), (1600, 130), (2000, 130), (2400, 130)):
+        canvas.paste(face.resize((side, side)), (x, 1000))
+    found, count = find(canvas)
+    assert count == len(found) == 5
 
 
 @pytest.fixture(scope="module")
@@ -202,13 +256,14 @@ def face_set(tmp_path_factory, astronaut):
 def test_all_doors_judge_the_same_faces(face_set):
     index, judge = dataset.with_faces(dataset.index_folder(face_set)), detector()
     assert [path.stem for path in index.faceless] == ["6", "7"]
-    scores = judge.metadata.calibration.scores(score_index({"x": judge}, index)["x"])
-    for sample, score in zip(index.samples, scores, strict=True):
+    judged, calibration = score_index({"x": judge}, index)["x"], judge.metadata.calibration
+    doubtful, scores = judged.doubtful(calibration), calibration.scores(judged.logits)
+    for sample, score, unsure, number in zip(index.samples, scores, doubtful, judged.faces, strict=True):
         verdict = judge.judge(open_image(sample.path))
-        if verdict.score is None:  # large, and no face: evaluation still scores it, so that nothing is flattered
-            assert sample.path.stem == "7"
-        else:
-            assert verdict.score == pytest.approx(score, abs=1e-6)
+        assert verdict.verdict == ("Unsure" if unsure else calibration.verdict(score)), sample.path
+        assert number == sum(face.score is not None for face in verdict.faces)
+        assert (verdict.score is None) == bool(np.isnan(score)) == (sample.path.stem in "67")
+        assert verdict.score is None or verdict.score == pytest.approx(score, abs=1e-6)
 
 
 def test_faces_are_found_once(face_set, find, monkeypatch):
@@ -253,7 +308,11 @@ def test_train_with_faces_then_judge_and_annotate(face_set, tmp_path, astronaut)
     done = run("predict.py", tmp_path / "three.png", "--model", tmp_path / "run/best.safetensors",
                "--annotate", tmp_path / "marked")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert [line.split()[2] for line in done.stdout.splitlines() if " face " in line] == ["%", "%", "%"]
+    assert [line.split()[2] for line in done.stdout.splitlines() if " face " in line] == [
+        "%",
+        "%",
+        "face",
+    ]  # the smallest is not judged
     [marked] = (tmp_path / "marked").iterdir()
     with Image.open(marked) as picture:
         below = np.asarray(picture.convert("RGB"))[-500:]

@@ -75,7 +75,9 @@ def test_resampled_numbers_are_those_of_the_summary(case):
     labels, scores = case
     order = np.argsort(-scores, kind="stable")
     counts = np.random.default_rng(3).multinomial(300, np.full(300, 1 / 300), 5).astype(float)
-    found = metrics._resampled(labels[order], scores[order], counts[:, order], 0.6, (0.4, 0.7))
+    found = metrics._resampled(
+        labels[order], scores[order], counts[:, order], 0.6, metrics.is_sure(scores[order], (0.4, 0.7))
+    )
     for row in range(5):
         copies = np.repeat(np.arange(300), counts[row].astype(int))
         expected = metrics.summary(labels[copies], scores[copies], 0.6, (0.4, 0.7))
@@ -193,3 +195,37 @@ def test_tables():
     assert report.to_csv(rows, ["a", "b"]) == "a,b\n0.5,x|y\n,z\n"
     assert report.to_text(rows, {"a": "A", "b": "B"}).splitlines() == ["A       B", "0.5000  x|y", "-       z"]
     assert report.to_markdown(rows, {"a": "A", "b": "B"}).splitlines()[2] == "| 0.5000 | x\\|y |"
+
+
+def test_an_image_without_a_score_is_a_miss_and_no_part_of_what_is_about_scores(case):
+    """No face in a Real image and in a Fake one: counted, Unsure, wrong in recall, outside AUC and calibration."""
+    labels, scores = case
+    more, with_none = np.append(labels, [0, 1]), np.append(scores, [np.nan, np.nan])
+    before, found = metrics.summary(labels, scores, 0.5), metrics.summary(more, with_none, 0.5)
+    assert found["undecided"] == 2 and found["n"] == before["n"] + 2
+    for name in ("auc", "ap", "eer", "brier", "ece", "log_loss", "precision", *metrics.RATES):
+        assert found[name] == pytest.approx(before[name]), name
+    for name, size in (("recall", "n_fake"), ("recall_real", "n_real"), ("accuracy", "n")):
+        assert found[name] * found[size] == pytest.approx(before[name] * before[size]), name
+    assert found["unsure"] == 2 / found["n"]
+    assert metrics.classification_report(more, with_none, 0.5)["Fake"]["recall"] == pytest.approx(found["recall"])
+    limits = metrics.intervals(more, with_none, 0.5, sources=["a", "b"] * (len(more) // 2))
+    assert limits["recall"][0] < found["recall"] < limits["recall"][1] and limits["auc"][0] < found["auc"]
+
+
+def test_nothing_decided_has_no_numbers_about_scores():
+    labels, scores = np.array([0, 1, 1]), np.full(3, np.nan)
+    found, limits = metrics.summary(labels, scores, 0.5), metrics.intervals(labels, scores, 0.5)
+    assert (found["auc"], found["ece"], found["precision"], found["recall"]) == (None, None, None, 0)
+    assert found["undecided"] == 3 and found["unsure"] == 1 and limits["auc"] is None and limits["recall"][0] == 0
+
+
+def test_verdicts_are_counted_beside_the_threshold(case):
+    """Called Fake are images whose verdict is Fake: not those inside the band, nor those that are doubtful."""
+    labels, scores = case
+    doubtful = np.arange(len(labels)) % 7 == 0
+    found = metrics.summary(labels, scores, 0.5, (0.4, 0.7), doubtful)
+    fake = (scores >= 0.7) & ~doubtful
+    assert found["false_alarms"] == pytest.approx(fake[labels == 0].mean())
+    assert found["found"] == pytest.approx(fake[labels == 1].mean())
+    assert found["unsure"] == pytest.approx((doubtful | ((scores >= 0.4) & (scores < 0.7))).mean())

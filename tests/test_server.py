@@ -346,7 +346,7 @@ def test_several_models(tmp_path, lines):
     assert judge(client, photo()).json["model"]["name"] == "a.onnx"
     answer = judge(client, photo(), "/api/predict?model=b.onnx").json
     assert (answer["model"]["name"], answer["thresholds"], answer["verdict"]) == (
-        "b.onnx", {"fake": 1.0, "unsure": None}, "Real",
+        "b.onnx", {"fake": 1.0, "unsure": [0.5, 1.0]}, "Unsure",
     )  # fmt: skip
     assert client.get("/api/model?model=b.onnx").json["thresholds"]["fake"] == 1.0
 

@@ -3,6 +3,7 @@
     python -m tools.calibrate weights.pth --data data/Validation
     python -m tools.calibrate best.onnx --data data --out calibrated.onnx
     python -m tools.calibrate best.safetensors --data data --mirror     # judges mirror images too: better, half as fast
+    python -m tools.calibrate best.onnx --data data --prior 0.01        # and what scores mean where 1 in 100 is fake
 
 train.py has done this for its own checkpoints. --data is a folder with Real/ and Fake/, or one with Validation/, which
 is then taken: images like those that will be judged, on which the detector was not trained. The result is a new file,
@@ -19,10 +20,13 @@ from pathlib import Path
 
 import dataset
 from detector import Detector, Metadata, ModelError, load
+from detector.calibration import HALF, Calibration
 from detector.checkpoint import FORMAT, kind_of_file, read_weights, save_checkpoint, write_atomically
+from detector.prior import in_words, prior_share, with_prior
 from evaluation import calibrating, metrics, record
-from evaluation.scoring import score_index
+from evaluation.scoring import Judged, score_index
 from model import MODELS
+from names import percent
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,10 +36,10 @@ def main(argv: list[str] | None = None) -> int:
         refuse(out, Path(args.model), overwrite=args.overwrite)
         detector = load(args.model, arch=args.arch, device=args.device, mirror=args.mirror)
         index = choose_images(Path(args.data), detector)
-        logits = score_index({"model": detector}, index, workers=args.workers)["model"]
-        if isinstance(logits, ModelError):
-            raise logits
-        metadata = calibrated(detector.metadata, index, logits, balance=args.balance)
+        judged = score_index({"model": detector}, index, workers=args.workers)["model"]
+        if isinstance(judged, ModelError):
+            raise judged
+        metadata = calibrated(detector.metadata, index, judged, balance=args.balance)
         save(Path(args.model), metadata, out)
     except dataset.DatasetError as error:
         return fail(2, str(error))
@@ -47,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         return fail(1, f"{error.filename or args.out}: {error.strerror or error}")
     except KeyboardInterrupt:
         return fail(130, "interrupted; nothing was written")
-    print_change(detector.metadata, metadata, index, logits)
+    print_change(detector.metadata, metadata, index, judged.logits, prior=args.prior)
     print(out)
     return 0
 
@@ -69,10 +73,9 @@ def choose_images(data: Path, detector: Detector) -> dataset.Index:
     return index
 
 
-def calibrated(metadata: Metadata, index: dataset.Index, logits, *, balance: str) -> Metadata:
-    weights = dataset.source_weights(index, balance)
-    calibration = calibrating.fit(index.labels, logits, fitted_on=index.digest, weights=weights)
-    facts = {"calibrated": calibrating.numbers(index.labels, logits, calibration)}
+def calibrated(metadata: Metadata, index: dataset.Index, judged: Judged, *, balance: str) -> Metadata:
+    calibration = calibrating.of_index(index, judged.logits, balance=balance)
+    facts = {"calibrated": calibrating.numbers(index.labels, judged, calibration)}
     return dataclasses.replace(metadata, calibration=calibration, training=metadata.training | facts)
 
 
@@ -103,23 +106,36 @@ def save(source: Path, metadata: Metadata, out: Path) -> None:
     write_atomically(out, proto.SerializeToString())
 
 
-def print_change(before: Metadata, after: Metadata, index: dataset.Index, logits) -> None:
+def print_meaning(calibration: Calibration, prior: float) -> None:
+    """What some scores mean where another share of the pictures than half is fake."""
+    scores = sorted({0.1, HALF, 0.9, 0.99, calibration.lowest_fake})
+    print(f"where {in_words(prior)} pictures is fake, a score of")
+    for score in scores:
+        print(f"  {percent(score):>5} means that {percent(with_prior(score, prior))} of such pictures are")
+
+
+def print_change(before: Metadata, after: Metadata, index: dataset.Index, logits, *, prior: float | None) -> None:
     """What is stored now, and what it does to these images."""
     errors = [
-        metrics.calibration_error(index.labels, metadata.calibration.scores(logits)) for metadata in (before, after)
+        metrics.calibration_error(*metrics.decided(index.labels, metadata.calibration.scores(logits)))
+        for metadata in (before, after)
     ]
     found, numbers = after.calibration, after.training["calibrated"]
     print(f"temperature {found.temperature:.3f}, offset {found.offset:+.3f}")
     print(f"calibration error here {errors[0]:.3f} before, {errors[1]:.3f} after")
-    print(f"threshold {found.threshold:.3f}: balanced accuracy {numbers['balanced_accuracy']:.3f} here")
+    print(f"one half divides Fake from Real: balanced accuracy {numbers['balanced_accuracy']:.3f} here")
+    best, accuracy = numbers["best_threshold"], numbers["best_balanced_accuracy"]
+    print(f"balanced accuracy alone would have chosen {best:.3f}, with {accuracy:.3f}")
     for rate, threshold in ((1, found.threshold_fpr_1), (5, found.threshold_fpr_5)):
         told = "no threshold" if threshold is None else f"threshold {threshold:.3f}"
         print(f"{rate} % of Real called Fake: {told}")
-    if found.unsure is None:
+    if found.band is None:
         print("no score is Unsure")
     else:
-        low, high = found.unsure
+        low, high = found.band
         print(f"Unsure from {low:.3f} to {high:.3f}: {100 * numbers['unsure']:.0f} % of these images")
+    if prior is not None:
+        print_meaning(found, prior)
     for note in (*found.notes(), *calibrating.doubts(index.labels, logits)):
         print(f"note: {note}")
 
@@ -143,6 +159,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--mirror",
         action=argparse.BooleanOptionalAction,
         help="look at each image's mirror image too, and take the mean: twice as long (default: as the model does)",
+    )
+    add(
+        "--prior",
+        type=prior_share,
+        metavar="SHARE",
+        help="say what scores mean where this share of the pictures is fake, 0.01 say",
     )
     add("--arch", type=str.lower, choices=list(MODELS), help="what plain weights must be")
     add("--workers", type=int, choices=range(65), default=0, metavar="N", help="decoding processes (default: 0)")

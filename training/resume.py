@@ -14,15 +14,16 @@ from pathlib import Path
 import torch
 
 from detector.checkpoint import write_atomically
+from evaluation.scoring import Judged
 from training.engine import Progress, TrainingError
 
 NAME = "state.pt"
-VERSION = 1
+VERSION = 2
 
 
 def save_state(out: Path, state: dict) -> None:
-    """Where the run stands, into its folder: plain types, tensors, and `best` as (row, (n, 2) logits) or None."""
-    best = state["best"] and (state["best"][0], torch.from_numpy(state["best"][1]))
+    """Where the run stands, into its folder: plain types, tensors, and `best` as (row, Judged) or None."""
+    best = state["best"] and (state["best"][0], [torch.from_numpy(array) for array in state["best"][1].arrays])
     data = io.BytesIO()
     torch.save(state | {"version": VERSION, "best": best}, data)
     write_atomically(out / NAME, data.getvalue())
@@ -36,7 +37,7 @@ def load_state(out: Path) -> dict | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["version"] == VERSION:
-            best = state["best"] and (state["best"][0], state["best"][1].numpy())
+            best = state["best"] and (state["best"][0], Judged(*(array.numpy() for array in state["best"][1])))
             return state | {"best": best, "progress": Progress(**state["progress"])}
     except (OSError, RuntimeError, pickle.UnpicklingError, LookupError, TypeError, ValueError, EOFError) as error:
         raise TrainingError(f"{path} cannot be read; add --overwrite to begin anew") from error

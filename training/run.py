@@ -12,6 +12,7 @@ import dataset
 from detector.checkpoint import Metadata, save_checkpoint
 from evaluation import calibrating
 from evaluation.ranks import Ranks
+from evaluation.scoring import Judged
 from training import engine, resume
 from training.augment import TrainingImages
 from training.cache import Decoded, Mapped
@@ -134,15 +135,15 @@ class Run:
         if self.cadence.due():
             self.save_state()
 
-    def keep(self, row: dict, logits: np.ndarray, keep_epochs: tuple[int, ...]) -> None:
-        """The checkpoints of an epoch, and what it showed: its row, and its logits on Validation."""
+    def keep(self, row: dict, judged: Judged, keep_epochs: tuple[int, ...]) -> None:
+        """The checkpoints of an epoch, and what it showed: its row, and what it says of Validation."""
         names = ["last"]
         if self.best is None or row["val_auc"] > self.best[0]["val_auc"]:
-            self.best = row, logits
+            self.best = row, judged
             names.append("best")
         if row["epoch"] in keep_epochs:
             names.append(f"epoch_{row['epoch']}")
-        self.save_checkpoints(names, row, logits)
+        self.save_checkpoints(names, row, judged)
         self.rows.append(row)
 
     def next_epoch(self) -> None:
@@ -152,15 +153,15 @@ class Run:
             self.phase = self.phase_now
             self.learner = self.session.learner(self.network, self.phase)
 
-    def save_checkpoints(self, names: list[str], row: dict, logits: np.ndarray) -> None:
-        """Under several names, with the calibration that fits these logits on Validation."""
+    def save_checkpoints(self, names: list[str], row: dict, judged: Judged) -> None:
+        """Under several names, with the calibration that fits what is said of Validation."""
         if self.session.ranks.first:
             metadata, index = self.session.metadata, self.session.data.validation
-            calibration = calibrating.fit(index.labels, logits, fitted_on=index.digest)
+            calibration = calibrating.of_index(index, judged.logits)
             facts = {
                 "epoch": row["epoch"],
                 "validation": row,
-                "calibrated": calibrating.numbers(index.labels, logits, calibration),
+                "calibrated": calibrating.numbers(index.labels, judged, calibration),
             }
             metadata = dataclasses.replace(metadata, calibration=calibration, training=metadata.training | facts)
             weights = self.learner.best_network.state_dict()
