@@ -169,11 +169,8 @@ def test_a_small_face_is_unsure_and_so_is_the_picture_unless_another_is_fake(ast
     other = detector().judge(Picture(montage(astronaut, 480, 160, light=(2.2, 1)), "PNG"))
     assert other.verdict == "Fake"
     none = detector().judge(Picture(montage(astronaut, 160), "PNG"))
-    assert (none.verdict, none.score, none.notes) == (
-        "Unsure",
-        None,
-        ("the face is smaller than 40 pixels: not judged",),
-    )
+    assert (none.verdict, none.score) == ("Unsure", None)
+    assert none.notes == ("the face is smaller than 40 pixels: not judged",)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +198,7 @@ def crowd_of(astronaut, count: int, light: dict[int, float]) -> Image.Image:
 
 
 def test_thirty_faces_are_all_judged_and_the_smallest_can_be_the_fake(astronaut):
-    verdict = detector().judge(Picture(crowd_of(astronaut, 30, {29: 2.2}), "PNG"))
+    verdict = detector().judge(Picture(crowd_of(astronaut, 30, {29: 1.7}), "PNG"))
     assert len(verdict.faces) == 30 and sum(face.verdict == "Fake" for face in verdict.faces) == 1
     assert all(face.score is not None for face in verdict.faces)
     assert verdict.verdict == "Fake" and verdict.rule.faces == 30 and verdict.rule.stands_out
@@ -210,12 +207,12 @@ def test_thirty_faces_are_all_judged_and_the_smallest_can_be_the_fake(astronaut)
 def test_one_of_many_must_stand_out(astronaut):
     """A score that one Real face in twenty has is Fake for one face, and nothing unusual among twelve."""
     judge = detector()
-    alone = judge.judge(Picture(crowd_of(astronaut, 1, {0: 2.2}), "PNG"))
+    alone = judge.judge(Picture(crowd_of(astronaut, 1, {0: 1.7}), "PNG"))
     assert alone.verdict == "Fake" and alone.rule is None
     common = replace(judge.metadata.calibration, rarity=((0.0, 1.0), (0.5, 0.05), (1.0, 0.049)))
     judge.metadata = replace(judge.metadata, calibration=common)
-    assert judge.judge(Picture(crowd_of(astronaut, 1, {0: 2.2}), "PNG")).verdict == "Fake"
-    many = judge.judge(Picture(crowd_of(astronaut, 12, {3: 2.2}), "PNG"))
+    assert judge.judge(Picture(crowd_of(astronaut, 1, {0: 1.7}), "PNG")).verdict == "Fake"
+    many = judge.judge(Picture(crowd_of(astronaut, 12, {3: 1.7}), "PNG"))
     assert many.verdict == "Unsure" and sum(face.verdict == "Fake" for face in many.faces) == 1
     assert many.score == alone.score and not many.rule.stands_out and many.rule.faces == 12
     assert many.notes[0].startswith("1 of 12 faces stands out, but among 12 genuine faces a score of")
