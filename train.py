@@ -103,12 +103,12 @@ def run(args: argparse.Namespace, out: Path, ranks: Ranks) -> int:
         data = load_data(args)
     describe_data(data, ranks)
     config = describe_run(args, data, device, ranks)
-    if args.frame == "face":  # a network of faces learns nothing from a picture without one
-        data = dataclasses.replace(data, train=data.train.with_a_face())
     state = resume.load_state(out) if args.resume else None
     with ranks.first_alone():
         if earlier and finished_or_other(out, earlier, config, ranks):
             return 0
+    if args.frame == "face":  # a network of faces learns nothing from a picture without one
+        data = dataclasses.replace(data, train=data.train.with_a_face())
     network, preprocess = prepare_model(args, device, ranks), make_preprocess(args)
     decoded = None
     with ranks.first_alone():

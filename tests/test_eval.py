@@ -95,7 +95,7 @@ def test_each_source_has_its_row_and_the_worst_is_named(evaluated):
     assert facts["clustered_by_source"]
     text = (evaluated / "report.md").read_text()
     named = f"{pages.share(wrong / 5, low, high)} of these photos are called Fake."
-    assert f"The worst source of photos: other/film. {named}" in text
+    assert (f"The worst source of photos: other/film. {named}" in text) == (wrong > 0)  # Unsure is no false alarm
 
 
 def test_the_report_holds_it_all_and_needs_no_other_file(evaluated):

@@ -396,7 +396,7 @@ def test_assess_and_write(index, tmp_path):
     one = answers["plain"]
     settings = [(row["corruption"], row.get("strength")) for row in one.robustness]
     assert settings == [("untouched", None)] + [(n, s) for n, c in CORRUPTIONS.items() for s in c.strengths]
-    scores = plain.metadata.calibration.scores(score_index({"x": plain}, index)["x"])
+    scores = plain.metadata.calibration.scores(score_index({"x": plain}, index)["x"].logits)
     assert one.robustness[0] == {"corruption": "untouched"} | stress.quality(index.labels, scores, 0.5)
     assert one.reencode[0] == {"saved_again": "none", "as": "untouched"} | stress.quality(index.labels, scores, 0.5)
     stress.write(one, tmp_path / "out", "plain on generated images")
