@@ -13,7 +13,7 @@ export interface Thresholds {
 
 export interface Face {
   box: [x: number, y: number, width: number, height: number] // pixels of the upright image
-  score: number // P(fake), 0 to 1
+  score: number | null // P(fake), 0 to 1; null: too small to be judged
   verdict: Verdict
 }
 

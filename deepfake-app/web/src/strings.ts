@@ -88,9 +88,9 @@ const STRINGS = {
   faces: ['Faces', '얼굴', 'Twarze'],
   face: ['Face {number}', '얼굴 {number}', 'Twarz {number}'],
   facesRule: [
-    'The picture gets the highest score of its faces.',
-    '사진의 점수는 얼굴 점수 가운데 가장 높은 값입니다.',
-    'Wynikiem zdjęcia jest najwyższy z wyników twarzy.',
+    'The picture gets the highest score of its faces. It is called fake only if that score stands out among so many.',
+    '사진의 점수는 얼굴 점수 가운데 가장 높은 값입니다. 그 점수가 이만큼 많은 얼굴 가운데에서도 두드러질 때만 가짜로 판정합니다.',
+    'Wynikiem zdjęcia jest najwyższy z wyników twarzy. Za fałszywe uznajemy je tylko wtedy, gdy ten wynik wyróżnia się wśród tylu twarzy.',
   ],
   notes: ['Notes', '참고', 'Uwagi'],
   details: ['Details', '자세히', 'Szczegóły'],

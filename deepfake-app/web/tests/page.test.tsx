@@ -2,7 +2,7 @@ import { act, cleanup, fireEvent, render, screen, waitFor, within } from '@testi
 import userEvent from '@testing-library/user-event'
 import { StrictMode } from 'react'
 import { beforeEach, describe, expect, test, vi } from 'vitest'
-import type { Answer } from '../src/api'
+import type { Answer, Verdict } from '../src/api'
 import { App } from '../src/App'
 import { LanguageProvider } from '../src/language'
 import { ANSWER, CONFIG, FakeXHR, image, MODEL, problem } from './fakes'
@@ -115,12 +115,13 @@ describe('an image', () => {
   })
 
   test('of several faces gets a line and a box for each', async () => {
-    const face = (score: number, verdict: 'Real' | 'Fake') => ({ box: [1, 2, 3, 4] as Answer['faces'][0]['box'], score, verdict })
+    const face = (score: number | null, verdict: Verdict) => ({ box: [1, 2, 3, 4] as Answer['faces'][0]['box'], score, verdict })
     await open()
-    await judged({ ...ANSWER, faces: [face(0.2, 'Real'), face(0.81, 'Fake')] })
+    await judged({ ...ANSWER, faces: [face(0.2, 'Real'), face(0.81, 'Fake'), face(null, 'Unsure')] })
+    expect(within(screen.getByRole('article')).getByText('Face 3').closest('li')).toHaveTextContent('Face 3Unsure–')
     expect(within(screen.getByRole('article')).getByText('Face 2').closest('li')).toHaveTextContent('Face 2Likely fake81%')
     load(200, 100)
-    expect(document.querySelectorAll('.boxes g')).toHaveLength(2)
+    expect(document.querySelectorAll('.boxes g')).toHaveLength(3)
     expect(document.querySelector('.boxes')).toHaveAttribute('viewBox', '0 0 200 100')
   })
 

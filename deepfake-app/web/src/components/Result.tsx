@@ -79,7 +79,7 @@ function Faces({ faces, answer }: { faces: Face[]; answer: Answer }) {
             <Shape verdict={verdict} />
             <span>{t('face', { number: place + 1 })}</span>
             <span>{t(verdict)}</span>
-            <span className="number">{scorePercent(score, answer.thresholds, language)}</span>
+            <span className="number">{score === null ? '–' : scorePercent(score, answer.thresholds, language)}</span>
           </li>
         ))}
       </ol>

@@ -133,7 +133,7 @@ function Stage({ state, dispatch, item, server, model, onModel, onFiles }: Props
 /** The face that the heat map shows, where there are several. */
 function mostFake(answer: Answer | undefined): number | null {
   if (!answer || answer.faces.length < 2) return null
-  const scores = answer.faces.map(({ score }) => score)
+  const scores = answer.faces.map(({ score }) => score ?? -1)
   return scores.indexOf(Math.max(...scores)) + 1
 }
 
