@@ -310,7 +310,7 @@ PICTURES: dict[str, Odd] = {
     "HEIC of too large tiles": Odd(blank(hostile.IMAGES["bomb-tiles.heic"].make), "too-many-pixels"),
     "half a JPEG": Odd(lambda image: hostile.half(jpeg(image)), "damaged-image"),
     "half a HEIC": Odd(lambda image: hostile.half(heic(image)), "damaged-image"),
-    "a JPEG of 200 scans": Odd(lambda image: phones.HOSTILE["many scans"](*phones._progressive()), "damaged-image"),
+    "a JPEG of 5,000 scans": Odd(lambda image: phones.HOSTILE["many scans"](*phones._progressive()), "damaged-image"),
     "32-bit TIFF": Odd(lambda image: encode(image.convert("F"), "TIFF"), "unsupported-mode"),
     "an SVG": Odd(blank(lambda: hostile.SVG), "unsupported-type"),
     "a PDF named .jpg": Odd(blank(lambda: hostile.PDF), "unsupported-type"),
