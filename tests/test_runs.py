@@ -10,8 +10,9 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT, make_set, run
-from kill_and_resume import finish, result, start, where
+from conftest import ROOT, make_set
+from forks import end, start, start_ranks
+from kill_and_resume import command, result, where
 
 import train
 from detector import load
@@ -44,18 +45,20 @@ def torchrun(processes: int, *arguments, **options) -> subprocess.Popen:
 def test_killed_and_resumed_is_undisturbed(tmp_path):
     """Bit for bit. `python tests/kill_and_resume.py` does it with more kills, workers or none, any cache."""
     data, out = make_set(tmp_path / "set", {"Train": 150, "Validation": 10}), tmp_path / "killed"
-    finish(start(data, tmp_path / "straight", 2, "disk"))
+    _, *straight = command(data, tmp_path / "straight", 2, "disk")
+    assert train.main(straight[1:]) == 0
+    _, *killed = command(data, out, 2, "disk")
     before = (0, 0)
     for _ in range(2):
-        process, deadline = start(data, out, 2, "disk"), time.monotonic() + 60
+        process, deadline = start(tmp_path / "said", *killed), time.monotonic() + 60
         while not (where(out) > before and where(out)[1] > 0):
-            assert time.monotonic() < deadline and process.poll() is None
+            assert time.monotonic() < deadline and process.is_alive()
             time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.kill()
+        process.join()
         before = where(out)
     assert before < (3, 75) and before[1] > 0  # inside an epoch, and not at the end
-    finish(start(data, out, 2, "disk"))
+    assert end(start(tmp_path / "said", *killed)) == [0], (tmp_path / "said").read_text()
     assert result(out) == result(tmp_path / "straight")
 
 
@@ -252,14 +255,13 @@ def test_memory_of_the_device_is_full(small_set, tmp_path, monkeypatch, capsys):
 def two_and_one(small_set, tmp_path_factory):
     """The same run on two processes and on one: batches of seven, a last one of six, dealt out unevenly."""
     folder = tmp_path_factory.mktemp("processes")
-    flags = ("train.py", "--data", small_set, "--arch", "tiny", "--size", 32, "--epochs", 2, "--batch-size", 7,
+    flags = ("--data", small_set, "--arch", "tiny", "--size", 32, "--epochs", 2, "--batch-size", 7,
              "--precision", "fp64", "--recipe", "robust", "--lr", 0.003, "--out")  # fmt: skip
-    two = torchrun(2, *flags, folder / "two")
-    said = two.communicate(timeout=150)
-    assert two.returncode == 0, said
-    one = run(*flags, folder / "one")
-    assert one.returncode == 0, one.stderr
-    assert said[0].count("epoch 1/2") == 1 and said[0].count("checkpoint:") == 1  # one speaks for all
+    two = start_ranks(folder / "said", 2, "train.py", *flags, folder / "two")
+    assert train.main(list(map(str, [*flags, folder / "one"]))) == 0
+    statuses, said = end(*two), "".join((folder / f"said.{n}").read_text() for n in range(2))
+    assert statuses == [0, 0], said
+    assert said.count("epoch 1/2") == 1 and said.count("checkpoint:") == 1  # one speaks for all
     return folder
 
 
@@ -280,9 +282,7 @@ def test_two_processes_choose_by_what_is_kept(small_set, tmp_path):
     """With batch normalisation too: each process has averages of its own, one of them is judged and saved."""
     flags = ("train.py", "--data", small_set, "--arch", "efficientnet_b0", "--size", 32, "--epochs", 1, "--recipe",
              "robust", "--batch-size", 12, "--out", tmp_path / "run")  # fmt: skip
-    two = torchrun(2, *flags)
-    said = two.communicate(timeout=150)
-    assert two.returncode == 0, said
+    assert end(*start_ranks(tmp_path / "said", 2, *flags)) == [0, 0], (tmp_path / "said.0").read_text()
     model, data = str(tmp_path / "run/best.safetensors"), str(small_set / "Validation")
     assert main_eval(["--models", model, "--data", data, "--out", str(tmp_path / "eval")]) == 0
     with (tmp_path / "run/predictions.csv").open() as ours, (tmp_path / "eval/best/predictions.csv").open() as theirs:
@@ -307,10 +307,14 @@ def test_two_processes_stop_together_and_go_on(two_and_one, small_set, tmp_path)
     """SIGTERM to one of them: both end at the same step, whose sums are in the state; then as undisturbed."""
     flags = ("train.py", "--data", small_set, "--arch", "tiny", "--size", 32, "--epochs", 60, "--batch-size", 7,
              "--precision", "fp64", "--resume", "--out", tmp_path / "run")  # fmt: skip
-    both = torchrun(2, *flags, start_new_session=True)
-    both.stdout.readline()  # the first epoch's line
-    os.kill(int(rank(both, 1)), signal.SIGTERM)
-    said = both.communicate(timeout=60)[1]
+    both = start_ranks(tmp_path / "said", 2, *flags)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run/last.safetensors").exists():  # the first epoch is over
+        assert time.monotonic() < deadline and both[0].is_alive()
+        time.sleep(0.02)
+    both[1].terminate()
+    statuses, said = end(*both), "".join((tmp_path / f"said.{n}").read_text() for n in range(2))
+    assert statuses == [130, 143]  # one heard of it, one was told
     assert "the same command with --resume goes on there" in said and "is gone" not in said
     stopped = train.resume.load_state(tmp_path / "run")["progress"]
     assert stopped.images == 7 * stopped.step or stopped.step == 14
