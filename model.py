@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torchvision
 from torch import nn
 
 from names import CLASSES
@@ -39,6 +38,15 @@ class Tiny(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(x).mean((2, 3)))
+
+
+def _torchvision(name: str) -> Callable[[int], nn.Module]:
+    def build(outputs: int) -> nn.Module:
+        import torchvision  # here, because importing it costs over a second and half of the table does not need it
+
+        return torchvision.models.get_model(name, num_classes=outputs)
+
+    return build
 
 
 def _timm(name: str) -> Callable[[int], nn.Module]:
@@ -113,14 +121,14 @@ class Architecture:
 
 MODELS: dict[str, Architecture] = {
     "resnet50": Architecture(
-        build=lambda outputs: torchvision.models.resnet50(num_classes=outputs),
+        build=_torchvision("resnet50"),
         head="fc",
         features=lambda network, images: nn.Sequential(*list(network.children())[:-2])(images),
         top=("layer4.2",),
         imagenet="ResNet50_Weights.IMAGENET1K_V2",
     ),
     "efficientnet_b0": Architecture(
-        build=lambda outputs: torchvision.models.efficientnet_b0(num_classes=outputs),
+        build=_torchvision("efficientnet_b0"),
         head="classifier.1",
         features=lambda network, images: network.features(images),
         top=("features.7", "features.8"),
@@ -217,6 +225,8 @@ def imagenet_weights(name: str) -> dict[str, torch.Tensor]:
 
             where = f"https://huggingface.co/{row.imagenet} (model.safetensors)"
             return timm.create_model(name, pretrained=True).state_dict()
+        import torchvision
+
         weights = torchvision.models.get_weight(row.imagenet)
         where = weights.url
         return weights.get_state_dict(progress=True, check_hash=True)

@@ -69,7 +69,7 @@ def test_each_job_has_one_place(path):
     [
         ("import imaging.door, imaging.preprocess", {"torch", "torchvision", "timm"}),
         ("import detector, detector.checkpoint, predict", {"torch", "torchvision", "timm", "sklearn", "matplotlib"}),
-        ("import detector.backend_torch", {"timm", "sklearn", "matplotlib", "seaborn"}),
+        ("import detector.backend_torch", {"torchvision", "timm", "sklearn", "matplotlib", "seaborn"}),
     ],
 )
 def test_modules_loaded(code, absent):
