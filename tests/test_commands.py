@@ -12,6 +12,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+import forks
 import numpy as np
 import pytest
 import sklearn.metrics
@@ -189,16 +190,16 @@ def test_dirty_folders(small_set, tmp_path, capsys):
 
 def test_ctrl_c_leaves_a_usable_checkpoint(small_set, tmp_path):
     out = tmp_path / "run"
-    command = [sys.executable, "train.py", "--data", small_set, "--arch", "tiny", "--size", "32", "--epochs", "500",
-               "--out", out, "--workers", "2"]  # fmt: skip
-    program = subprocess.Popen(
-        list(map(str, command)), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    program.stdout.readline()  # the first epoch's line
+    flags = ("--data", small_set, "--arch", "tiny", "--size", 32, "--epochs", 500, "--out", out, "--workers", 2)
+    program = forks.start(tmp_path / "said", "train.py", *flags)
+    deadline = time.monotonic() + 60
+    while not (out / "metrics.csv").exists():  # after the first epoch
+        assert time.monotonic() < deadline and program.is_alive()
+        time.sleep(0.02)
     time.sleep(0.3)
-    program.send_signal(signal.SIGINT)
-    _, said = program.communicate(timeout=60)
-    assert program.returncode == 130
+    os.kill(program.pid, signal.SIGINT)
+    assert forks.end(program, seconds=60) == [130]
+    said = (tmp_path / "said").read_text()
     assert "the same command with --resume goes on there" in said and "Traceback" not in said
     assert load(out / "last.safetensors").metadata.training["epoch"] >= 1
     assert not (out / "metrics.json").exists() and (out / "state.pt").exists()
@@ -278,7 +279,7 @@ def shell(environment, tmp_path, script=ROOT / "train_models.sh"):
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
 
 
-def test_train_models_goes_on_after_a_kill_and_keeps_what_is_finished(small_set, tmp_path):
+def test_train_models_goes_on_after_a_kill_and_keeps_what_is_finished(small_set, tmp_path, capsys):
     results = tmp_path / "results"
     environment = {"DATA": os.path.relpath(small_set, ROOT), "EPOCHS": "9"}
     killed = shell(environment, tmp_path)
@@ -297,12 +298,22 @@ def test_train_models_goes_on_after_a_kill_and_keeps_what_is_finished(small_set,
     models = {row["model"] for row in table(results / "evaluation/comparison.csv")}
     assert models == {"best", "last", "epoch_1", "epoch_3", "epoch_5", "epoch_8"}
     assert "AUC" in table_text
-    third = shell(environment, tmp_path)
-    _, said = third.communicate(timeout=120)
-    assert third.returncode == 0 and "is finished; kept" in said
-    other = shell(environment | {"EPOCHS": "2"}, tmp_path)
-    _, said = other.communicate(timeout=120)
-    assert other.returncode == 1 and "holds another run (recipe.epochs: 9 there, 2 now)" in said
+    # Once more, and then otherwise: what the script would call is called here.
+    told = tmp_path / "told"
+    told.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$0.$1"\nexit $STATUS\n')
+    told.chmod(0o755)
+    third = shell(environment | {"PYTHON": str(told), "STATUS": "0"}, tmp_path)
+    third.communicate(timeout=30)
+    assert third.returncode == 0
+    flags = {name: (tmp_path / f"told.{name}.py").read_text().splitlines()[1:] for name in ("train", "eval")}
+    assert train.main(flags["train"]) == 0 and "is finished; kept" in capsys.readouterr().err
+    assert main_eval(flags["eval"]) == 0
+    (tmp_path / "told.eval.py").unlink()
+    other = shell(environment | {"PYTHON": str(told), "STATUS": "1", "EPOCHS": "2"}, tmp_path)
+    other.communicate(timeout=30)
+    assert other.returncode == 1 and not (tmp_path / "told.eval.py").exists()
+    assert train.main((tmp_path / "told.train.py").read_text().splitlines()[1:]) == 1
+    assert "holds another run (recipe.epochs: 9 there, 2 now)" in capsys.readouterr().err
 
 
 def test_train_models_without_a_credential_is_one_sentence(tmp_path):
