@@ -99,13 +99,18 @@ class Index:
         """The source of each sample."""
         return [sample.source for sample in self.samples]
 
+    def without(self, reasons: dict[int, str]) -> "Index":
+        """The index less some samples, by number, which are left out for a reason."""
+        if not reasons:
+            return self
+        left_out = tuple((self.samples[i].path, reason) for i, reason in reasons.items())
+        kept = (i for i in range(len(self.samples)) if i not in reasons)
+        return replace(self.subset(kept), left_out=self.left_out + left_out)
+
     def with_a_face(self) -> "Index":
         """Only the samples in which a face was found; the others are left out. Raises DatasetError without a class."""
-        left_out = tuple((path, "no face found") for path in self.faceless)
-        if not left_out:
-            return self
-        there = [i for i, boxes in enumerate(self.boxes) if boxes]
-        return _both_classes(replace(self.subset(there), left_out=self.left_out + left_out), "framed")
+        faceless = {i: "no face found" for i, boxes in enumerate(self.boxes) if not boxes}
+        return _both_classes(self.without(faceless), "framed") if faceless else self
 
     def subset(self, chosen: Iterable[int]) -> "Index":
         chosen = list(chosen)
@@ -277,21 +282,26 @@ def index_folder(root: str | os.PathLike, *, strict: bool = False, both: bool = 
 def with_faces(index: Index) -> Index:
     """The index with the faces of every sample, found in parallel, once: they are kept beside the stored index.
 
-    Raises DatasetError if a file changed since it was indexed.
+    A picture in which the search fails is left out. Raises DatasetError if a file changed since it was indexed.
     """
     store = _store(index.root, f"faces-{STORE_VERSION}-{DOOR_VERSION}-{FINDER_VERSION}")
-    known = _read_store(store)
+    known, faults = _read_store(store), {}
     missing = {content: i for i, content in enumerate(index.hashes) if content not in known}
     if missing:
         find = FaceFinder()
 
         def search(content: str) -> None:
-            known[content] = [face.row for face in find(index.picture(missing[content]).image)[0]]
+            image = index.picture(missing[content]).image
+            try:
+                known[content] = [face.row for face in find(image)[0]]
+            except Exception as error:  # noqa: BLE001 - one picture's fault is not the end of the others
+                faults[content] = str(ImageError.of_fault(error))
 
         try:
             in_threads(search, list(missing), f"faces of {index.root}")
         finally:  # what was found before Ctrl-C is kept
             _write_store(store, known)
+    index = index.without({i: faults[content] for i, content in enumerate(index.hashes) if content in faults})
     return replace(index, faces=tuple(tuple(map(Face.from_row, known[content])) for content in index.hashes))
 
 

@@ -27,7 +27,7 @@ import json
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import combinations
 from pathlib import Path
@@ -152,7 +152,8 @@ def evaluate_all(args: argparse.Namespace, out: Path, ranks: Ranks = ALONE) -> i
         working = {name: detector for name, detector in detectors.items() if name not in failed}
         if not working:
             break
-        for name, said in score(working, images, args.workers, ranks).items():
+        images, answers = without_faults(images, score(working, images, args.workers, ranks))
+        for name, said in answers.items():
             if isinstance(said, ModelError):
                 failed[name] = said
                 fail(1, f"{name}: {said}")
@@ -279,6 +280,30 @@ def score(detectors: dict[str, Detector], images: Set, workers: int, ranks: Rank
         changed = score_changes(working, images.drawn, images.changes, workers=workers, desc=described, ranks=ranks)
     return answers | {
         name: said if isinstance(said, ModelError) else Said(answers[name], said) for name, said in changed.items()
+    }
+
+
+def without_faults(images: Set, answers: dict[str, Said | ModelError]) -> tuple[Set, dict[str, Said | ModelError]]:
+    """The same without images that could not be judged for a fault of ours: they are left out, for every model."""
+    said = [one for one in answers.values() if isinstance(one, Said)]
+    whole = np.any([one.whole.faulty for one in said], axis=0) if said else np.zeros(len(images.index.samples), bool)
+    drawn = np.zeros(len(images.drawn.samples), bool)
+    for judged in (judged for one in said for judged in one.changed.values()):
+        drawn |= judged.faulty
+    if not whole.any() and not drawn.any():
+        return images, answers
+    reason = "could not be judged (an internal fault; see above)"
+    images = replace(
+        images,
+        index=images.index.without(dict.fromkeys(np.flatnonzero(whole).tolist(), reason)),
+        drawn=images.drawn.without(dict.fromkeys(np.flatnonzero(drawn).tolist(), reason)),
+    )
+    say(f"{images.name}: {whole.sum()} images left out that could not be judged; {drawn.sum()} of those changed")
+    return images, {
+        name: one
+        if isinstance(one, ModelError)
+        else Said(one.whole[~whole], {change: judged[~drawn] for change, judged in one.changed.items()})
+        for name, one in answers.items()
     }
 
 

@@ -102,6 +102,10 @@ class Judge:
             return name, future.result()
         except ImageError as error:
             return name, error
+        except ModelError:  # of the model, not of this picture
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other pictures can still be judged
+            return name, ImageError.of_fault(error)
 
     def judge(self, source) -> Answer:
         picture = read(source, max_bytes=int(self.args.max_mb * 2**20))

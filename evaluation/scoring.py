@@ -9,6 +9,7 @@ an image are judged, and the image's logits are those of the face that looks mos
 everywhere else (Detector.judge). An image without a face has no logits (NaN): it is not decided.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,14 +19,16 @@ from PIL import Image
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from dataset import DeepFakeDataset, Index, make_loader
+from dataset import DatasetError, DeepFakeDataset, Index, make_loader
 from detector import Detector, ModelError, large_enough, most_fake
 from detector.calibration import Calibration
 from evaluation.ranks import ALONE, Ranks
+from imaging.door import ImageError
 from imaging.faces import FaceFinder
 from imaging.preprocess import Box, Preprocess
 
 BATCH_SIZE = 32  # pictures
+FAULT = -1
 Change = Callable[[Image.Image], Image.Image] | None  # of an upright RGB image, always the same; None: it stays
 
 
@@ -35,7 +38,7 @@ class Judged:
 
     logits: np.ndarray  # (n, 2) float32; NaN: nothing could be judged
     faces: np.ndarray  # (n,) int64, how many faces were judged; 1 where the whole picture was
-    passed: np.ndarray  # (n,) int64, how many faces are too small to be judged
+    passed: np.ndarray  # (n,) int64, how many faces are too small to be judged; FAULT: something else went wrong
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
@@ -52,6 +55,11 @@ class Judged:
         scores = calibration.scores(self.logits)
         says_fake = scores >= calibration.lowest_fake
         return calibration.held_back(scores, self.faces) | (~says_fake & (self.passed > 0)) | np.isnan(scores)
+
+    @property
+    def faulty(self) -> np.ndarray:
+        """(n,) bool: which could not be judged for a fault of ours, which is said on stderr when it happens."""
+        return self.passed == FAULT
 
     @classmethod
     def of_whole(cls, logits: np.ndarray) -> "Judged":
@@ -74,6 +82,15 @@ class Views(Dataset):
         return len(self.images)
 
     def __getitem__(self, i: int) -> list[list[tuple[np.ndarray, int]]]:
+        try:
+            return self.views(i)
+        except DatasetError:  # the data changed: nothing that follows would be right
+            raise
+        except Exception as error:  # noqa: BLE001 - one picture's fault is not the end of the others
+            print(f"{self.images.samples[i].path}: {ImageError.of_fault(error)}", file=sys.stderr)
+            return [[(spec.no_views(), FAULT)] * len(self.changes) for spec in self.specs]
+
+    def views(self, i: int) -> list[list[tuple[np.ndarray, int]]]:
         image, boxes = self.images.picture(i).image, self.images.index.boxes[i]
         views: list[list[tuple[np.ndarray, int]]] = [[] for _ in self.specs]
         for change in self.changes:

@@ -12,6 +12,7 @@ profile says. Nothing is written, nothing in a file runs.
 """
 
 import io
+import logging
 import os
 import struct
 import warnings
@@ -104,6 +105,12 @@ class ImageError(ValueError):
         super().__init__(detail)
         self.slug = slug
         self.detail = detail
+
+    @classmethod
+    def of_fault(cls, error: Exception) -> "ImageError":
+        """Of anything else that went wrong with one picture: it is that picture's answer, and not the end of a run."""
+        logging.getLogger(__name__).debug("a picture could not be judged", exc_info=error)
+        return cls("not-judged", f"could not be judged (an internal fault: {type(error).__name__})")
 
     def __reduce__(self):  # both arguments survive the trip back from a loader's worker process
         return type(self), (self.slug, self.detail)

@@ -147,9 +147,26 @@ class _Surroundings:
         side = 3 * max(row[_W], row[_H])
         self.factor = max(1, int(side / (1.7 * CLOSE_UP)))  # still finer than any close-up
         self.left, self.top = int(row[_X] + row[_W] / 2 - side / 2), int(row[_Y] + row[_H] / 2 - side / 2)
-        span = (int(side / self.factor) + 1) * self.factor
-        cut = image.crop((self.left, self.top, self.left + span, self.top + span))
-        self.image = cut.reduce(self.factor) if self.factor > 1 else cut
+        # The picture's edge lies between two pixels of the reduced copy.
+        self.left, self.top = (at // self.factor * self.factor if at < 0 else at for at in (self.left, self.top))
+        span = int(side / self.factor) + 2  # pixels of the reduced copy
+        if self.factor == 1:
+            self.image = image.crop((self.left, self.top, self.left + span, self.top + span))
+        else:
+            self.image = self._reduced(image, span)
+
+    def _reduced(self, image: Image.Image, span: int) -> Image.Image:
+        """What lies inside the picture, reduced where it is, on black.
+
+        To cut three widths of a face out first would take nine close-ups of it at full size: more than Pillow allows.
+        """
+        copy, factor = Image.new("RGB", (span, span)), self.factor
+        left, top = max(0, self.left), max(0, self.top)
+        right, bottom = min(image.width, self.left + span * factor), min(image.height, self.top + span * factor)
+        if left < right and top < bottom:
+            inside = image.reduce(factor, (left, top, right, bottom))
+            copy.paste(inside, ((left - self.left) // factor, (top - self.top) // factor))
+        return copy
 
     def close_up(self, left: float, top: float, side: float) -> Image.Image:
         """A square of the picture at CLOSE_UP pixels."""

@@ -64,7 +64,8 @@ def test_one_score_through_every_door(shipped, tmp_path):
             (root / label).mkdir(parents=True, exist_ok=True)
             (root / label / path.name).write_bytes(path.read_bytes())
     index = with_faces(index_folder(root))
-    logits = score_index({"onnx": shipped, "torch": checkpoint}, index)
+    judged = score_index({"onnx": shipped, "torch": checkpoint}, index)
+    logits = {name: one.logits for name, one in judged.items()}
     preprocess = shipped.metadata.preprocess
     for i, sample in enumerate(index.samples):
         score = next(score for path, score in expected.items() if path.name == sample.path.name)

@@ -16,6 +16,7 @@ import predict
 from detector import Detector, load
 from detector.calibration import Calibration
 from detector.checkpoint import Metadata
+from eval import Said, Set, without_faults
 from evaluation.scoring import score_index
 from imaging import faces
 from imaging.door import Picture, open_image
@@ -224,6 +225,65 @@ def test_more_faces_than_are_looked_at_are_not_called_real(astronaut, monkeypatc
     verdict = detector().judge(Picture(crowd_of(astronaut, 8, {}), "PNG"))
     assert len(verdict.faces) == 5 and verdict.verdict == "Unsure"
     assert "8 faces found; the 5 largest were looked at" in verdict.notes
+
+
+@pytest.mark.parametrize(("size", "face"), [((4000, 5333), 2900), ((7000, 7000), 5000)])
+def test_a_close_up_of_many_megapixels_is_judged_as_its_half_size_copy(astronaut, find, size, face):
+    """Portraits of phones and cameras: three widths of such a face are more pixels than Pillow cuts out at once."""
+    head = astronaut.crop((150, 10, 310, 170))  # the box is about .56 of it
+    side = round(face / 0.56)
+    picture = Image.new("RGB", size, (90, 100, 110))
+    picture.paste(head.resize((side, side), Image.Resampling.BICUBIC), ((size[0] - side) // 2, (size[1] - side) // 2))
+    half = picture.reduce(2)
+    [large], [small] = (find(image)[0] for image in (picture, half))
+    assert max(large.box[2:]) > 0.8 * face
+    assert np.allclose(np.array(large.box) / 2, small.box, atol=0.01 * face)
+    spec = Preprocess(224, frame="face")
+    assert np.abs(spec(picture, large.box) - spec(half, small.box)).mean() < 0.03
+
+
+def test_what_goes_wrong_with_one_picture_is_its_answer(face_set, monkeypatch, capsys, tmp_path):
+    """Whatever it is: the others are judged, on the command line and in an evaluation."""
+    search, seen = FaceFinder.search, []
+
+    def breaks(self, image):
+        seen.append(image.size)
+        if image.size == (256, 256):
+            raise Image.DecompressionBombError("too large")
+        return search(self, image)
+
+    monkeypatch.setattr(FaceFinder, "search", breaks)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    judge = detector()
+    judge.sha256 = "0" * 64
+    monkeypatch.setattr(predict, "load", lambda *args, **options: judge)
+    status = predict.main([str(face_set), "--json"])
+    said, errors = capsys.readouterr()
+    rows = [json.loads(line) for line in said.splitlines()]
+    assert status == 1 and len(rows) == 8 and sum("error" in row for row in rows) == 2
+    assert {row["error"]["slug"] for row in rows if "error" in row} == {"not-judged"}
+    assert "could not be judged (an internal fault: DecompressionBombError)" in errors and "Traceback" not in errors
+    index = dataset.with_faces(dataset.index_folder(face_set))
+    assert len(index.samples) == 6 and len(index.left_out) == 2
+    assert "could not be judged" in index.left_out[0][1]
+
+
+def test_an_evaluation_goes_on_without_a_picture_that_could_not_be_judged(face_set, monkeypatch, capsys):
+    index, view = dataset.with_faces(dataset.index_folder(face_set)), Preprocess.views
+
+    def breaks(self, image, boxes=()):
+        if image.size == (256, 256) and boxes:
+            raise ZeroDivisionError
+        return view(self, image, boxes)
+
+    monkeypatch.setattr(Preprocess, "views", breaks)
+    judged = score_index({"x": detector()}, index)["x"]
+    assert judged.faulty.sum() == 1 and np.isnan(judged.logits[judged.faulty]).all()
+    assert "could not be judged (an internal fault: ZeroDivisionError)" in capsys.readouterr().err
+    kept, answers = without_faults(
+        Set("x", "in-domain", ".", index, index, robustness=False, stability=False), {"x": Said(judged, {})}
+    )
+    assert len(kept.index.samples) == 7 == len(answers["x"].whole.logits) and len(kept.index.left_out) == 1
 
 
 def test_small_faces_beside_larger_ones_are_searched_more_closely(astronaut, find):

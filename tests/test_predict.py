@@ -224,7 +224,7 @@ def test_a_score_inside_the_band_is_unsure(judge, decided, tmp_path):
     save_checkpoint(model, read_weights(decided), replace(read_metadata(decided), calibration=calibration))
     _, [answer], _ = judge(tmp_path / "photo.png", model=model)
     assert (before["verdict"], answer["verdict"], answer["score"]) == ("Fake", "Unsure", before["score"])
-    assert answer["thresholds"] == {"fake": 0.5, "unsure": list(band)}
+    assert answer["thresholds"] == {"fake": 0.5, "unsure": [0.5, band[1]]}
     assert not any("calibrated" in note for note in answer["notes"])
 
 
