@@ -14,10 +14,6 @@ WRONG = {  # answered wrongly today, and why
     "a face of 80 px": "a genuine face of few pixels looks smoothed",
     "a face of 2,900 px in 21 megapixels": "the surroundings of a large face are cut out at more than 50 megapixels",
     "a face of 5,000 px": "the surroundings of a large face are cut out at more than 50 megapixels",
-    "no face: white, 32 px": "a small picture without a face is taken as a face",
-    "no face: white, 300 px": "a small picture without a face is taken as a face",
-    "30 faces": "only 16 faces are judged, each by the bound of a single one",
-    "30 faces, one of them swapped": "only 16 faces are judged",
 }
 
 
