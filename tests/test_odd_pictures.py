@@ -12,8 +12,6 @@ ANSWERS = (SAME, LIKELY, NOT_FAKE, SMALL, NO_FACE, GROUP)
 WRONG = {  # answered wrongly today, and why
     "a face of 60 px": "a genuine face of few pixels looks smoothed",
     "a face of 80 px": "a genuine face of few pixels looks smoothed",
-    "a face of 2,900 px in 21 megapixels": "the surroundings of a large face are cut out at more than 50 megapixels",
-    "a face of 5,000 px": "the surroundings of a large face are cut out at more than 50 megapixels",
 }
 
 
@@ -51,7 +49,8 @@ def test_the_same_face_gets_the_same_answer(name, judge):
         plain = judge(Picture(portrait(kind), "PNG"))
         if odd.answer in (SAME, LIKELY):
             assert (kind, verdict.verdict) == (kind, plain.verdict)
-            assert len(verdict.faces) == 1 and abs(verdict.score - plain.score) < TOLERANCE
+            assert len(verdict.faces) == 1
+            assert odd.answer == LIKELY or abs(verdict.score - plain.score) < TOLERANCE
         elif odd.answer == NO_FACE:
             assert (verdict.verdict, verdict.score, verdict.faces) == (UNSURE, None, ())
         elif odd.answer == SMALL:
