@@ -30,6 +30,7 @@ from imaging.door import DOOR_VERSION, ImageError, Picture, is_image, list_files
 from imaging.faces import FINDER_VERSION, Face, FaceFinder
 from imaging.preprocess import Box
 from names import CLASSES, FAKE, REAL
+from quiet import cache_folder
 
 STORE_VERSION = 2  # raise it when the rows of a store change
 UNENTERED = "folder that cannot be entered"  # how the reason begins, where a folder is left out
@@ -496,12 +497,6 @@ def _stamp(path: Path) -> str | None:
     except OSError:
         return None
     return f"{facts.st_size}-{facts.st_mtime_ns}-{facts.st_ctime_ns}-{facts.st_mode}"
-
-
-def cache_folder() -> Path:
-    """Where what was found out about data folders is kept; it may not exist yet."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~"), ".cache"))
-    return cache / "deepfake-detector"
 
 
 def folder_key(root: Path) -> str:

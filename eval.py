@@ -32,18 +32,23 @@ from datetime import datetime
 from itertools import combinations
 from pathlib import Path
 
-import numpy as np
+try:
+    import numpy as np
 
-import dataset
-from detector import Detector, ModelError, find_models, load
-from detector.calibration import Calibration
-from detector.checkpoint import write_atomically
-from evaluation import pages, plots, record, report, stability, stress
-from evaluation.pages import FOREIGN, IN_DOMAIN
-from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
-from evaluation.scoring import Judged, score_changes, score_index
-from names import ARCHITECTURES, CLASSES, FAKE
-from training.folder import remove_if_empty
+    import dataset
+    from detector import Detector, ModelError, find_models, load
+    from detector.calibration import Calibration
+    from detector.checkpoint import write_atomically
+    from evaluation import pages, plots, record, report, stability, stress
+    from evaluation.pages import FOREIGN, IN_DOMAIN
+    from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
+    from evaluation.scoring import Judged, score_changes, score_index
+    from names import ARCHITECTURES, CLASSES, FAKE
+    from training.folder import remove_if_empty
+except ModuleNotFoundError as absent:  # a sentence with the remedy, instead of a traceback
+    from quiet import missing
+
+    missing(absent.name)
 
 TABLE = {
     "model": "model",

@@ -26,15 +26,20 @@ from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
 
-from tqdm import tqdm
+try:
+    from tqdm import tqdm
 
-from detector import DEFAULT_MODEL, Detector, ModelError, Verdict, load
-from detector.prior import prior_share
-from evaluation.answers import Answer, Answers, shown
-from evaluation.explain import can_explain, explain
-from evaluation.stability import stability, steady
-from imaging.door import MAX_BYTES, ImageError, Picture, list_images, open_image
-from names import ARCHITECTURES
+    from detector import DEFAULT_MODEL, Detector, ModelError, Verdict, load
+    from detector.prior import prior_share
+    from evaluation.answers import Answer, Answers, shown
+    from evaluation.explain import can_explain, explain
+    from evaluation.stability import stability, steady
+    from imaging.door import MAX_BYTES, ImageError, Picture, list_images, open_image
+    from names import ARCHITECTURES
+except ModuleNotFoundError as absent:  # a sentence with the remedy, instead of a traceback
+    from quiet import missing
+
+    missing(absent.name)
 
 
 def main(argv: list[str] | None = None) -> int:

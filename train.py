@@ -29,26 +29,31 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import nn
+try:
+    import numpy as np
+    import torch
+    from torch import nn
 
-import dataset
-import model
-from detector import Detector
-from detector.backend_torch import TorchBackend, describe_device, keep_freed_memory, pick_device
-from detector.calibration import Calibration
-from detector.checkpoint import Metadata, ModelError, read_weights, write_atomically
-from evaluation import calibrating, metrics, plots, report
-from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
-from evaluation.scoring import Judged, score_index
-from imaging.preprocess import FRAMES, Preprocess
-from names import ARCHITECTURES, CLASSES
-from training import engine, folder, resume
-from training.cache import MODES, CacheError, pictures
-from training.engine import TrainingError
-from training.recipes import RECIPES, Recipe, with_values
-from training.run import Run, Session
+    import dataset
+    import model
+    from detector import Detector
+    from detector.backend_torch import TorchBackend, describe_device, keep_freed_memory, pick_device
+    from detector.calibration import Calibration
+    from detector.checkpoint import Metadata, ModelError, read_weights, write_atomically
+    from evaluation import calibrating, metrics, plots, report
+    from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
+    from evaluation.scoring import Judged, score_index
+    from imaging.preprocess import FRAMES, Preprocess
+    from names import ARCHITECTURES, CLASSES
+    from training import engine, folder, resume
+    from training.cache import MODES, CacheError, pictures
+    from training.engine import TrainingError
+    from training.recipes import RECIPES, Recipe, with_values
+    from training.run import Run, Session
+except ModuleNotFoundError as absent:  # a sentence with the remedy, instead of a traceback
+    from quiet import missing
+
+    missing(absent.name)
 
 CSV_COLUMNS = (
     "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_precision", "val_recall", "val_f1",

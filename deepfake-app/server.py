@@ -27,12 +27,17 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # a script finds only what lies beside it
 
-import listener  # noqa: E402
-from appconfig import Config, say  # noqa: E402
-from detector import DEFAULT_MODEL, ModelError  # noqa: E402
-from judging import Models, model_files  # noqa: E402
-from reloading import run_again_on_changes  # noqa: E402
-from webapp import App, create_app, refuse  # noqa: E402
+try:
+    import listener
+    from appconfig import Config, say
+    from detector import DEFAULT_MODEL, ModelError
+    from judging import Models, model_files
+    from reloading import run_again_on_changes
+    from webapp import App, create_app, refuse
+except ModuleNotFoundError as absent:  # a sentence with the remedy, instead of a traceback
+    from quiet import missing
+
+    missing(absent.name)
 
 __all__ = ["create_app", "main"]
 

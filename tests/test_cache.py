@@ -25,6 +25,7 @@ import dataset
 from dataset import DatasetError, index_folder, with_faces
 from imaging.door import open_image
 from imaging.preprocess import Preprocess
+from quiet import cache_folder
 from training import cache
 from training.cache import CacheError, Decoded, Mapped, pictures
 
@@ -109,7 +110,7 @@ def wait_for(condition) -> None:
 
 
 def files(pattern: str = "pictures-*.bin") -> list[Path]:
-    return sorted(dataset.cache_folder().glob(pattern))
+    return sorted(cache_folder().glob(pattern))
 
 
 # The same pixels ----------------------------------------------------------------------------------------------------
@@ -362,8 +363,8 @@ def test_where_nothing_can_be_kept(folder, monkeypatch, cause):
         error = OSError(errno.ENOLCK, "No locks available")
         monkeypatch.setattr(fcntl, "flock", lambda *a: (_ for _ in ()).throw(error))
     else:
-        shutil.rmtree(dataset.cache_folder())
-        dataset.cache_folder().write_text("")
+        shutil.rmtree(cache_folder())
+        cache_folder().write_text("")
     with pytest.raises(CacheError, match="cannot be kept in .*cache/deepfake-detector.*--cache off"):
         pictures(index, CROP, "disk")
     bases = pictures(index, CROP, "auto")

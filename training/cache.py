@@ -30,9 +30,10 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from dataset import Index, cache_folder, folder_key, in_threads
+from dataset import Index, folder_key, in_threads
 from imaging.door import DOOR_VERSION
 from imaging.preprocess import Preprocess
+from quiet import cache_folder
 
 CACHE_VERSION = 1  # raise it when the layout of the file changes
 MODES = ("auto", "ram", "disk", "off")
