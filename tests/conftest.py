@@ -1,8 +1,10 @@
 """Small worlds: generated images, a trained detector, and the real data where they are at hand."""
 
+import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,31 +58,70 @@ def make_set(root: Path, per_class: dict[str, int], size: int = 64) -> Path:
     return root
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """What `make` puts at a path with this name, for all workers of a test run: one makes it, the others wait."""
+    root = factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "once"
+    folder.mkdir(exist_ok=True)
+    path, made = folder / name, folder / f"{name}.made"
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            make(path)
+            made.touch()
+    return path
+
+
 @pytest.fixture(scope="session")
 def small_set(tmp_path_factory) -> Path:
-    """Train, Validation and Test of generated 64 px images that a network can tell apart."""
-    return make_set(tmp_path_factory.mktemp("small"), {"Train": 24, "Validation": 8, "Test": 8})
+    """Train, Validation and Test of generated 64 px images that a network can tell apart. Nobody changes it."""
+    per_class = {"Train": 24, "Validation": 8, "Test": 8}
+    return made_once(tmp_path_factory, "small", lambda path: make_set(path, per_class))
 
 
 @pytest.fixture(scope="session")
 def trained(small_set, tmp_path_factory) -> Path:
-    """The run folder of `tiny`, trained on small_set by train.py as a user would."""
-    out = tmp_path_factory.mktemp("runs") / "tiny"
-    flags = ("--arch", "tiny", "--size", 48, "--epochs", 6, "--lr", 0.003, "--batch-size", 8)
-    done = run("train.py", "--data", small_set, *flags, "--out", out)
-    assert done.returncode == 0, done.stderr
-    return out
+    """The run folder of `tiny`, trained on small_set by train.py as a user would. Nobody changes it."""
+
+    def train(out: Path) -> None:
+        flags = ("--arch", "tiny", "--size", 48, "--epochs", 6, "--lr", 0.003, "--batch-size", 8)
+        done = run("train.py", "--data", small_set, *flags, "--out", out)
+        assert done.returncode == 0, done.stderr
+
+    return made_once(tmp_path_factory, "tiny", train)
 
 
 @pytest.fixture(scope="session")
-def decided(trained) -> Path:
+def decided(trained, tmp_path_factory) -> Path:
     """The best checkpoint of `trained` without its calibration: eight images leave no verdict but Unsure there."""
     from detector.calibration import Calibration
     from detector.checkpoint import read_metadata, read_weights, save_checkpoint
 
-    best, path = trained / "best.safetensors", trained.parent / "decided.safetensors"
-    save_checkpoint(path, read_weights(best), replace(read_metadata(best), calibration=Calibration()))
-    return path
+    best = trained / "best.safetensors"
+    undecided = replace(read_metadata(best), calibration=Calibration())
+    return made_once(
+        tmp_path_factory, "decided.safetensors", lambda path: save_checkpoint(path, read_weights(best), undecided)
+    )
+
+
+@pytest.fixture(scope="session")
+def exported(trained, tmp_path_factory) -> Path:
+    """The best checkpoint of `trained` as tiny.onnx."""
+
+    def export(path: Path) -> None:
+        from tools import export
+
+        assert export.main([str(trained / "best.safetensors"), "--out", str(path)]) == 0
+
+    return made_once(tmp_path_factory, "tiny.onnx", export)
+
+
+@pytest.fixture
+def unrendered(monkeypatch) -> None:
+    """Figures are made but not turned into pixels, an eighth of a second each: for many runs and no look at them."""
+    from evaluation import plots
+
+    monkeypatch.setattr(plots, "_save", lambda figure, path, *, dpi: Image.new("L", (1, 1)).save(path))
 
 
 def run(program: str, *arguments: object, **options) -> subprocess.CompletedProcess[str]:

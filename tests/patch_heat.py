@@ -12,7 +12,6 @@ Exit status: 0 at least three times the patch's share of the picture, and a corr
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +21,7 @@ from conftest import ROOT
 from tqdm import tqdm
 
 sys.path.insert(0, str(ROOT))
+import train as program  # noqa: E402
 from detector import Detector, load  # noqa: E402
 from evaluation.explain import heat_map  # noqa: E402
 from imaging.corruptions import noise  # noqa: E402
@@ -61,9 +61,10 @@ def make_patches(root: Path, counts: dict[str, int], size: int, *, sigma: float 
 
 def train(data: Path, out: Path, arch: str, size: int, epochs: int, *flags: str) -> Path:
     """The checkpoint of a detector of whole images of this size."""
-    command = [sys.executable, "train.py", "--data", data, "--out", out, "--arch", arch, "--size", size]
-    command += ["--epochs", epochs, "--fit", "resize", *(word for name in STILL for word in ("--set", f"{name}=0"))]
-    subprocess.run([*map(str, command), *flags], cwd=ROOT, check=True)
+    given = ["--data", data, "--out", out, "--arch", arch, "--size", size, "--epochs", epochs, "--fit", "resize"]
+    given += [word for name in STILL for word in ("--set", f"{name}=0")]
+    if program.main([*map(str, given), *flags]):
+        raise RuntimeError("train.py failed; it says why above")
     return out / "best.safetensors"
 
 

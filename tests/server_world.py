@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,17 +61,6 @@ def detector_of(backend, folder: Path, name: str = "fake.onnx", **metadata) -> D
     path = folder / name
     path.write_bytes(name.encode())
     return Detector(backend, Metadata("tiny", Preprocess(48), **metadata), path)
-
-
-@cache
-def exported_from(run: Path) -> Path:
-    """The best checkpoint of a run folder as an .onnx file beside that folder."""
-    from tools import export
-
-    out = run.parent / "served" / "tiny.onnx"
-    out.parent.mkdir()
-    assert export.main([str(run / "best.safetensors"), "--out", str(out)]) == 0
-    return out
 
 
 def photo(seed: int = 1, size: int = 64, kind: str = "PNG", **options) -> bytes:

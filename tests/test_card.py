@@ -102,6 +102,7 @@ def test_a_readme_shows_each_set_under_its_role(world, tmp_path):
     assert before.count("| best |") == 2
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_overwriting_one_set_forgets_several_and_the_other_way_round(trained, small_set, tmp_path):
     other = make_set(tmp_path / "other", {"Test": 4})
     start = command("--models", trained / "best.safetensors", "--out", tmp_path / "out", "--overwrite")

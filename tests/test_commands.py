@@ -89,6 +89,7 @@ def test_checkpoints_carry_the_calibration_of_their_own_epoch(trained):
         assert row["verdict"] == best.calibration.verdict(float(row["score"]))
 
 
+@pytest.mark.usefixtures("unrendered")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_one_seed_gives_one_csv(small_set, tmp_path, workers):
     for out, seed in (("a", 5), ("b", 5), ("c", 6)):
@@ -102,6 +103,7 @@ def test_one_seed_gives_one_csv(small_set, tmp_path, workers):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_epochs_are_kept_on_demand_and_runs_never_overwritten_in_silence(small_set, tmp_path, capsys):
     out = tmp_path / "run"
     assert tiny_run(small_set, out, "--keep-epochs", "1,2") == 0
@@ -119,6 +121,7 @@ def test_epochs_are_kept_on_demand_and_runs_never_overwritten_in_silence(small_s
     assert (tmp_path / "mine/thesis.csv").read_text() == "x"
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_original_recipe_is_the_original_program(small_set, tmp_path):
     assert tiny_run(small_set, tmp_path / "run", "--recipe", "original") == 0
     config = json.loads((tmp_path / "run/config.json").read_text())
@@ -177,6 +180,7 @@ def test_a_full_disk_is_an_error_before_training(small_set, tmp_path, monkeypatc
     assert "MB are free" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_dirty_folders(small_set, tmp_path, capsys):
     shutil.copytree(small_set, tmp_path / "set")
     (tmp_path / "set/Train/Fake/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(99))
@@ -234,6 +238,7 @@ def test_eval_compares_models_and_survives_a_broken_one(trained, small_set, tmp_
     assert "is not empty" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_eval_says_when_it_judges_what_was_trained_on(trained, small_set, tmp_path, capsys):
     model = str(trained / "best.safetensors")
     assert main_eval(["--models", model, "--data", str(small_set / "Train"), "--out", str(tmp_path / "a")]) == 0
@@ -242,6 +247,7 @@ def test_eval_says_when_it_judges_what_was_trained_on(trained, small_set, tmp_pa
     assert "flatter" not in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_eval_of_a_flat_folder_judges_only_what_training_left(tmp_path, capsys):
     root = make_set(tmp_path / "flat", {".": 20})
     assert tiny_run(root, tmp_path / "run", "--epochs", 1, "--seed", 4) == 0

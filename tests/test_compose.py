@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
-from server_world import exported_from, photo, running
+from server_world import photo, running
 
 DOCKERFILE = (ROOT / "deepfake-app/Dockerfile").read_text().replace("\\\n", " ")
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -92,7 +92,7 @@ def test_docker_compose_understands_it(profile, models):
 
 
 @pytest.fixture(scope="module")
-def image(trained, tmp_path_factory):
+def image(exported, tmp_path_factory):
     """A folder with nothing but what the Dockerfile copies, and a small detector in the place of the one that ships."""
     image = tmp_path_factory.mktemp("image") / "app"
     for sources, place in copied():
@@ -106,7 +106,7 @@ def image(trained, tmp_path_factory):
                     shutil.copy(path, into)
     (image / "deepfake-app/web/dist").mkdir(parents=True)
     (image / "deepfake-app/web/dist/index.html").write_text("<!doctype html>")
-    shutil.copy(exported_from(trained), image / "models/default.onnx")
+    shutil.copy(exported, image / "models/default.onnx")
     return image
 
 
@@ -127,8 +127,8 @@ def test_what_the_image_runs_works_with_what_it_holds(image):
     assert sorted(image.rglob("*")) == before  # it may be read-only
 
 
-def test_what_compose_runs_serves_the_folder_that_is_mounted(image, trained, tmp_path):
-    shutil.copy(exported_from(trained), tmp_path)
+def test_what_compose_runs_serves_the_folder_that_is_mounted(image, exported, tmp_path):
+    shutil.copy(exported, tmp_path)
     shutil.copy(ROOT / "models/yunet_n_dynamic.onnx", tmp_path)  # the face finder, which is no detector
     service = SERVICES["app"]
     [folder] = (volume["target"] for volume in service["volumes"])

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import make_image, run
+from conftest import make_image
 
 import predict
 from dataset import DeepFakeDataset
@@ -57,14 +57,16 @@ def test_bit_identical_tensors_through_three_doors(mixed_set, trained):
         assert np.array_equal(tensor.numpy(), command.seen[i])
 
 
-def test_scores_agree_between_eval_and_predict(mixed_set, decided, tmp_path):
-    evaluated = run("eval.py", "--models", decided, "--data", mixed_set, "--out", tmp_path / "out", "--workers", 2)
-    assert evaluated.returncode == 0, evaluated.stderr
+@pytest.mark.usefixtures("unrendered")
+def test_scores_agree_between_eval_and_predict(mixed_set, decided, tmp_path, capsys):
+    given = ("--models", decided, "--data", mixed_set, "--out", tmp_path / "out", "--workers", 2)
+    assert importlib.import_module("eval").main_eval(list(map(str, given))) == 0
+    capsys.readouterr()
     with (tmp_path / "out/decided/predictions.csv").open() as file:
         there = {row["path"]: float(row["score"]) for row in csv.DictReader(file)}
-    judged = run("predict.py", mixed_set, "--model", decided, "--json")
-    here = [json.loads(line) for line in judged.stdout.splitlines()]
-    assert judged.returncode == 0 and len(here) == len(there) == 10
+    assert predict.main([str(mixed_set), "--model", str(decided), "--json"]) == 0
+    here = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(here) == len(there) == 10
     for answer in here:
         name = answer["file"].removeprefix(f"{mixed_set}/")
         assert answer["score"] == pytest.approx(there[name], abs=1e-5)

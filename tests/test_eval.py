@@ -22,7 +22,6 @@ from evaluation import calibrating, metrics, pages
 from evaluation.scoring import score_index
 from imaging.door import Picture, list_images, open_image
 from tools import calibrate, report
-from tools.export import main as export
 
 main_eval = importlib.import_module("eval").main_eval
 
@@ -173,6 +172,7 @@ def test_plots_are_pictures(evaluated):
             assert min(picture.size) > 100
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_overwriting_forgets_the_models_and_sets_of_before(trained, small_set, tmp_path):
     out, foreign = tmp_path / "out", small_set / "Validation"
     command = ["--data", small_set, "--out", out, "--overwrite", "--models", trained / "best.safetensors"]
@@ -183,6 +183,7 @@ def test_overwriting_forgets_the_models_and_sets_of_before(trained, small_set, t
     assert [(one.name, one.role) for one in pages.gather(out)] == [("best", "in-domain")]
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_overwriting_with_another_set_keeps_the_new_one(trained, small_set, tmp_path):
     """Both in-domain sets are written to the model's folder."""
     out, model = tmp_path / "out", ["--models", trained / "best.safetensors", "--overwrite"]
@@ -349,22 +350,20 @@ def test_calibrate_lets_a_small_source_weigh_as_much_as_a_large_one(trained, sma
     assert len({round(one.offset, 6) for one in found.values()}) == 3
 
 
-def test_an_onnx_model_is_evaluated_like_the_checkpoint(trained, small_set, tmp_path):
-    model = tmp_path / "exported.onnx"
-    assert export([str(trained / "best.safetensors"), "--out", str(model)]) == 0
-    command = ["--models", trained / "best.safetensors", model, "--data", small_set, "--out", tmp_path / "out"]
+@pytest.mark.usefixtures("unrendered")
+def test_an_onnx_model_is_evaluated_like_the_checkpoint(trained, exported, small_set, tmp_path):
+    command = ["--models", trained / "best.safetensors", exported, "--data", small_set, "--out", tmp_path / "out"]
     assert main_eval(list(map(str, command))) == 0
     torch_way, onnx_way = (
-        json.loads((tmp_path / "out" / name / "metrics.json").read_text()) for name in ("best", "exported")
+        json.loads((tmp_path / "out" / name / "metrics.json").read_text()) for name in ("best", "tiny")
     )
     assert onnx_way["metrics"] == pytest.approx(torch_way["metrics"], abs=1e-3)
     assert onnx_way["model"]["parameters"] == torch_way["model"]["parameters"]
     assert re.fullmatch(r"ONNX Runtime \(\d+ threads\)", onnx_way["speed"]["device"])
 
 
-def test_calibrate_keeps_what_an_onnx_file_computes(trained, small_set, tmp_path):
-    exported, out = tmp_path / "m.onnx", tmp_path / "c.onnx"
-    assert export([str(trained / "best.safetensors"), "--out", str(exported)]) == 0
+def test_calibrate_keeps_what_an_onnx_file_computes(exported, small_set, tmp_path):
+    out = tmp_path / "c.onnx"
     assert calibrate.main([str(exported), "--data", str(small_set), "--out", str(out)]) == 0
     before, after = load(exported), load(out)
     size = before.metadata.preprocess.size
@@ -376,11 +375,9 @@ def test_calibrate_keeps_what_an_onnx_file_computes(trained, small_set, tmp_path
 
 
 @pytest.mark.parametrize("kind", [".safetensors", ".onnx"])
-def test_calibrate_makes_a_detector_look_in_the_mirror_and_stop_it(trained, small_set, tmp_path, kind):
-    model, images = trained / "best.safetensors", list_images(small_set / "Validation")
-    if kind == ".onnx":
-        assert export([str(model), "--out", str(tmp_path / "best.onnx")]) == 0
-        model = tmp_path / "best.onnx"
+def test_calibrate_makes_a_detector_look_in_the_mirror_and_stop_it(trained, exported, small_set, tmp_path, kind):
+    model = {".safetensors": trained / "best.safetensors", ".onnx": exported}[kind]
+    images = list_images(small_set / "Validation")
     both, back = tmp_path / f"both{kind}", tmp_path / f"back{kind}"
     assert calibrate.main([str(model), "--data", str(small_set), "--mirror", "--out", str(both)]) == 0
     assert calibrate.main([str(both), "--data", str(small_set), "--no-mirror", "--out", str(back)]) == 0

@@ -21,13 +21,6 @@ from names import ARCHITECTURES
 from tools import export
 
 
-@pytest.fixture(scope="module")
-def exported(trained, tmp_path_factory):
-    out = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
-    assert export.main([str(trained / "best.safetensors"), "--out", str(out)]) == 0
-    return out
-
-
 def saved_with(head: model.Head, name: str, folder: Path) -> tuple[Detector, Path]:
     """A detector of 96 px with random weights, and its file x.safetensors."""
     torch.manual_seed(1)

@@ -14,7 +14,6 @@ import pytest
 import torch
 import torchvision
 from conftest import ROOT, make_image, run
-from server_world import exported_from
 from test_onnx import saved_with
 
 import predict
@@ -118,11 +117,11 @@ def without_model(folder, default, *arguments):
     return done.stdout.splitlines(), done.stderr
 
 
-def test_without_a_model_the_one_beside_the_program_judges(trained, tmp_path):
+def test_without_a_model_the_one_beside_the_program_judges(exported, tmp_path):
     assert DEFAULT_MODEL == ROOT / "models" / "default.onnx"
     (tmp_path / "photos").mkdir()
     make_image(True, 1).save(tmp_path / "photos/photo.png")
-    (answer, last), _ = without_model(tmp_path, exported_from(trained), "photos/", "--json")
+    (answer, last), _ = without_model(tmp_path, exported, "photos/", "--json")
     assert json.loads(answer)["model"]["name"] == "tiny.onnx"
     assert last.startswith("0 ") and "onnxruntime" in last.split()
     assert not {"torch", "torchvision", "timm", "onnx", "sklearn", "matplotlib"} & set(last.split())

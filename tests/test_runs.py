@@ -19,6 +19,7 @@ from detector import load
 from detector.checkpoint import read_metadata, read_weights
 
 main_eval = __import__("importlib").import_module("eval").main_eval
+pytestmark = pytest.mark.usefixtures("unrendered")
 
 
 def rows(out) -> list[dict]:

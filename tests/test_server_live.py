@@ -27,7 +27,6 @@ from server_world import (
     Network,
     Process,
     detector_of,
-    exported_from,
     form,
     part,
     photo,
@@ -57,11 +56,6 @@ def network():
 def live(network, tmp_path):
     with Live(detector_of(network, tmp_path)) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def exported(trained):
-    return exported_from(trained)
 
 
 @pytest.fixture(scope="module")

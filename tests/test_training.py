@@ -396,6 +396,7 @@ def test_targets_between_labels_are_learned_as_such():
     assert quarter.item() == pytest.approx(0.75 * ends[0] + 0.25 * ends[1])
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_run_with_a_teacher(small_set, tmp_path):
     """With no weight, it changes nothing; with some, the weights come out otherwise."""
     path, found = tmp_path / "teacher.csv", {}
