@@ -40,7 +40,7 @@ web-test: setup $(WEB)/dist/index.html
 	cd $(WEB) && npm test && npm run e2e
 
 test: setup
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .

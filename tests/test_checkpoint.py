@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import runpy
 import struct
 import subprocess
 import sys
@@ -482,7 +483,7 @@ def test_a_folder_that_cannot_be_written_is_an_oserror(tmp_path):
         write_atomically(tmp_path / "none" / "best.safetensors", b"new")
 
 
-def test_weights_between_two_files(trained, tmp_path):
+def test_weights_between_two_files(trained, tmp_path, monkeypatch):
     """tests/between.py: towards another detector, and towards a backbone that has another head."""
     best, last, out = trained / "best.safetensors", trained / "last.safetensors", tmp_path / "between.safetensors"
     one, other = read_weights(best), read_weights(last)
@@ -500,8 +501,9 @@ def test_weights_between_two_files(trained, tmp_path):
     thousand = {name: tensor.repeat(500, *[1] * (tensor.ndim - 1)) for name, tensor in other.items() if name in heads}
     backbone = {name: tensor for name, tensor in other.items() if name not in heads}
     (tmp_path / "backbone.safetensors").write_bytes(safetensors_bytes(backbone | thousand))
-    done = run("tests/between.py", best, tmp_path / "backbone.safetensors", "--out", out)
-    assert done.returncode == 0, done.stderr
+    given = ["tests/between.py", best, tmp_path / "backbone.safetensors", "--out", out]
+    monkeypatch.setattr(sys, "argv", list(map(str, given)))
+    runpy.run_path(str(ROOT / "tests/between.py"), run_name="__main__")
     for name, tensor in read_weights(out).items():
         if tensor.is_floating_point() and name not in heads:
             assert torch.allclose(tensor, (one[name] + other[name]) / 2, atol=1e-5), name

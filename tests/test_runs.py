@@ -252,6 +252,10 @@ def test_memory_of_the_device_is_full(small_set, tmp_path, monkeypatch, capsys):
 # Several processes --------------------------------------------------------------------------------------------------
 
 
+def both_said(folder) -> str:
+    return "".join((folder / f"said.{n}").read_text() for n in range(2))
+
+
 @pytest.fixture(scope="module")
 def two_and_one(small_set, tmp_path_factory):
     """The same run on two processes and on one: batches of seven, a last one of six, dealt out unevenly."""
@@ -260,7 +264,7 @@ def two_and_one(small_set, tmp_path_factory):
              "--precision", "fp64", "--recipe", "robust", "--lr", 0.003, "--out")  # fmt: skip
     two = start_ranks(folder / "said", 2, "train.py", *flags, folder / "two")
     assert train.main(list(map(str, [*flags, folder / "one"]))) == 0
-    statuses, said = end(*two), "".join((folder / f"said.{n}").read_text() for n in range(2))
+    statuses, said = end(*two), both_said(folder)
     assert statuses == [0, 0], said
     assert said.count("epoch 1/2") == 1 and said.count("checkpoint:") == 1  # one speaks for all
     return folder
@@ -292,16 +296,16 @@ def test_two_processes_choose_by_what_is_kept(small_set, tmp_path):
             assert float(row["score"]) == pytest.approx(float(other["score"]), abs=1e-5)
 
 
-def test_two_processes_judge_what_one_does(two_and_one, small_set):
+def test_two_processes_judge_what_one_does(two_and_one, small_set, tmp_path):
     model = two_and_one / "one/best.safetensors"
     flags = ("eval.py", "--models", model, "--data", small_set / "Train", "--out")
-    two = torchrun(2, *flags, two_and_one / "judged")
-    said, errors = two.communicate(timeout=150)
-    assert two.returncode == 0, errors
+    two = start_ranks(tmp_path / "said", 2, *flags, two_and_one / "judged")
+    statuses, said = end(*two), both_said(tmp_path)
+    assert statuses == [0, 0], said
     assert main_eval(list(map(str, [*flags[1:], two_and_one / "alone"]))) == 0
     files = [two_and_one / name / "best/predictions.csv" for name in ("judged", "alone")]
     assert files[0].read_text() == files[1].read_text() and files[0].read_text().count("\n") == 49
-    assert said.count("architecture") == 1  # one table
+    assert said.count("architecture ") == 1  # one table
 
 
 def test_two_processes_stop_together_and_go_on(two_and_one, small_set, tmp_path):
@@ -314,21 +318,24 @@ def test_two_processes_stop_together_and_go_on(two_and_one, small_set, tmp_path)
         assert time.monotonic() < deadline and both[0].is_alive()
         time.sleep(0.02)
     both[1].terminate()
-    statuses, said = end(*both), "".join((tmp_path / f"said.{n}").read_text() for n in range(2))
+    statuses, said = end(*both), both_said(tmp_path)
     assert statuses == [130, 143]  # one heard of it, one was told
     assert "the same command with --resume goes on there" in said and "is gone" not in said
     stopped = train.resume.load_state(tmp_path / "run")["progress"]
     assert stopped.images == 7 * stopped.step or stopped.step == 14
 
 
-def test_an_error_under_torchrun_is_said_once(small_set, tmp_path):
-    (tmp_path / "mine").write_text("x")
-    both = torchrun(2, "train.py", "--data", small_set, "--arch", "tiny", "--out", tmp_path)
-    said = both.communicate(timeout=60)[1]
+def test_an_error_of_two_processes_is_said_once(small_set, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/mine").write_text("x")
+    flags = ("train.py", "--data", small_set, "--arch", "tiny", "--out", tmp_path / "run")
+    assert end(*start_ranks(tmp_path / "said", 2, *flags)) == [1, 1]
+    said = both_said(tmp_path)
     assert said.count("train.py: error:") == 1 and "is not empty" in said
 
 
 def test_a_lost_process_ends_the_run_which_goes_on_later(small_set, tmp_path):
+    """Started by torchrun itself, as a user does."""
     out = tmp_path / "run"
     flags = ("train.py", "--data", small_set, "--arch", "tiny", "--size", 32, "--batch-size", 8,
              "--epochs", 400, "--save-every", 5, "--resume", "--out", out)  # fmt: skip
