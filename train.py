@@ -289,7 +289,7 @@ def load_data(args: argparse.Namespace) -> dataset.TrainingData:
     data = dataset.training_data(args.data, seed=args.split_seed, strict=args.strict)
     if args.frame == "face":
         data = dataclasses.replace(data, validation=dataset.with_faces(data.validation))
-    if args.frame == "face" or args.values.blackout or args.values.self_blend:
+    if args.frame == "face" or any((args.values.blackout, args.values.self_blend, args.values.part_swap)):
         data = dataclasses.replace(data, train=dataset.with_faces(data.train))
     return data
 

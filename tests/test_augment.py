@@ -1,5 +1,6 @@
 """What training does to an image: when it happens, what it depends on, and that it does what its name says."""
 
+import zlib
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -34,6 +35,7 @@ def training_images(base, recipe=NOTHING, *, n=8, spec=SPEC, crop=32, seed=0, ep
         labels=np.full(n, label),
         faces=None if face is None else ((face,),) * n,
         sizes=((size or base.shape[1::-1]),) * n,
+        sources=("",) * n,
     )
     return TrainingImages([base] * n, index, spec, recipe, crop=crop, seed=seed, epoch=epoch)
 
@@ -82,7 +84,7 @@ def test_one_item_is_what_a_batch_holds():
 
 
 def test_both_classes_go_through_the_same_draws():
-    recipe = replace(everything(0.5), self_blend=0.0)
+    recipe = replace(everything(0.5), self_blend=0.0, part_swap=0.0)
     real, fake = (drawn(RANDOM, recipe, n=30, label=label) for label in (0, 1))
     assert np.array_equal(real, fake)
 
@@ -100,12 +102,39 @@ def test_self_blending_makes_fakes_of_real_images_and_of_nothing_else():
     assert training_images(RANDOM, only("self_blend"), n=1)[0][1] == 1
 
 
+def test_part_swaps_make_fakes_of_real_images_with_a_face_where_another_has_one():
+    n = 200
+    batch, labels = training_images(RANDOM, only("part_swap", 0.3), n=n).__getitems__(list(range(n)))
+    plain = drawn(RANDOM, n=n)
+    assert np.array_equal(changed(batch.numpy(), plain), labels.numpy() == 1)
+    assert 0.2 < labels.double().mean() < 0.4
+    for options in ({"label": 1}, {"face": None}, {"n": 1}):
+        images = training_images(RANDOM, only("part_swap"), **({"n": 20} | options))
+        batch, labels = images.__getitems__(list(range(len(images))))
+        assert np.array_equal(batch.numpy(), plain[: len(images)]) and set(labels.tolist()) == {options.get("label", 0)}
+
+
+def test_a_face_is_swapped_or_blended_with_itself_but_not_both():
+    both = replace(only("part_swap"), self_blend=1.0)
+    assert np.array_equal(drawn(RANDOM, both, n=30), drawn(RANDOM, only("part_swap"), n=30))
+    without_donor = drawn(RANDOM, both, n=1)
+    assert np.array_equal(without_donor, drawn(RANDOM, only("self_blend"), n=1))
+
+
+def test_without_part_swaps_all_is_drawn_as_before_there_were_any():
+    """Of what only copies pixels: the checksum is that of the code before."""
+    copied = replace(NOTHING, flip=0.5, vertical_flip=0.5, erase=0.5)
+    assert zlib.crc32(drawn(RANDOM, copied, n=40).tobytes()) == 4151029579
+
+
 @pytest.mark.parametrize("name", EACH)
 def test_each_happens_with_its_probability_whatever_the_others_do(name):
     n = 250
     alone = changed(drawn(RANDOM, only(name, 0.3), n=n), drawn(RANDOM, n=n))
     assert 0.18 < alone.mean() < 0.42  # 0.3 with four standard deviations; a few draws are too weak to change anything
     others = replace(everything(0.5), **{name: 0.0})
+    if name == "self_blend":
+        others = replace(others, part_swap=0.0)  # to which it yields
     among_others = changed(drawn(RANDOM, replace(others, **{name: 0.3}), n=n), drawn(RANDOM, others, n=n))
     assert 0.18 < among_others.mean() < 0.42  # had the others' draws moved, nearly all would have changed
     assert (alone == among_others).mean() > 0.95

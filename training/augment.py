@@ -5,7 +5,8 @@
     network(network_input(batch, preprocess, device))        # (3, 3, 224, 224) float32, normalised on the device
 
 Images stay uint8 until they are on the device: a quarter of the bytes between processes and over the bus. No damage
-looks at a label: both classes go through the same draws. Only self-blending does, which makes a Fake of a Real image.
+looks at a label: both classes go through the same draws. Only self-blending and part swaps do: they make a Fake of a
+Real image, before all that a file meets.
 """
 
 import math
@@ -24,6 +25,7 @@ from imaging.preprocess import Preprocess
 from names import FAKE, REAL
 from training.blending import self_blended
 from training.recipes import Recipe
+from training.swapping import Donors, Swap, part_swapped, plan
 
 QUALITY = (30, 100)  # of JPEG and WebP
 SUBSAMPLINGS = ("4:2:0", "4:4:4")  # what cameras and most programs write, and what image editors do
@@ -44,7 +46,7 @@ COVERED_BEYOND = 0.35
 # are drawn in any case, so that no augmentation's draws depend on another's probability. A new one goes to the end.
 DRAWN = (
     "place", "flip", "vertical_flip", "erase", "blackout", "geometry", "rescale", "colour", "grey", "blur", "noise",
-    "jpeg", "webp", "self_blend",
+    "jpeg", "webp", "self_blend", "part_swap",
 )  # fmt: skip
 _ROW = {name: row for row, name in enumerate(DRAWN)}
 _COLUMNS = 6
@@ -79,6 +81,7 @@ class TrainingImages(Dataset):
         self.targets = self.labels.tolist() if soft is None else soft.tolist()
         self.resizes = preprocess.fit == "resize"  # to the training image; else that is cut out of the base
         self.probabilities = np.array([0.0 if name == "place" else getattr(recipe, name) for name in DRAWN])
+        self.donors = self._donors() if recipe.part_swap and index.faces is not None else None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -99,12 +102,16 @@ class TrainingImages(Dataset):
         """Write what is drawn for sample `i` into an image of (crop, crop, 3). Returns its label."""
         draws = np.random.default_rng((self.seed, self.epoch, i)).random((len(DRAWN), _COLUMNS))
         happens, label = draws[:, 0] < self.probabilities, int(self.labels[i])
-        blends = happens[_ROW["self_blend"]] = bool(
-            happens[_ROW["self_blend"]] and label == REAL and self._face(i) is not None
-        )
         base, place, pixels = self.pictures[i], draws[_ROW["place"], 1:3].tolist(), image.numpy()
+        can_be_faked = label == REAL and self._face(i) is not None
+        swap = None
+        if happens[_ROW["part_swap"]] and can_be_faked and self.donors is not None:
+            swap = self._swap(base, place, draws, happens, i)
+        happens[_ROW["part_swap"]] = swap is not None
+        happens[_ROW["self_blend"]] &= can_be_faked and swap is None
+        faked = happens[_ROW["part_swap"]] or happens[_ROW["self_blend"]]
         if happens[_COPIED].any() or not self._fits(base):
-            pixels[:] = self._altered(base, place, draws, happens, i)
+            pixels[:] = self._altered(base, place, draws, happens, i, swap)
         else:  # a copy of some rows: a Pillow image made from the base and back would cost more than all the rest
             top, left = (round(at * (side - self.crop)) for at, side in zip(place[::-1], base.shape, strict=False))
             pixels[:] = base[top : top + self.crop, left : left + self.crop]
@@ -113,19 +120,23 @@ class TrainingImages(Dataset):
             image.copy_(image.flip(turned))  # NumPy takes ten times as long to copy backwards
         if happens[_ROW["erase"]]:
             erase(pixels, draws[_ROW["erase"], 1:])
-        return type(self.targets[i])(FAKE) if blends else self.targets[i]
+        return type(self.targets[i])(FAKE) if faked else self.targets[i]
 
     def _fits(self, base: np.ndarray) -> bool:
         """Whether the training image is a part of the base, pixel by pixel."""
         height, width, _ = base.shape
         return height == width == self.crop if self.resizes else min(height, width) >= self.crop
 
-    def _altered(self, base: np.ndarray, place, draws: np.ndarray, happens: np.ndarray, i: int) -> np.ndarray:
+    def _altered(self, base: np.ndarray, place, draws: np.ndarray, happens: np.ndarray, i: int, swap: Swap | None):
         """The image of (crop, crop, 3) before flips and erasing."""
         corner = (0, 0)
         if not self.resizes and happens[_COPIED].any():
             base, corner, place = self._surroundings(base, place, draws, happens)
         image = Image.fromarray(base)
+        if swap is not None:
+            image = part_swapped(
+                image, swap, self.pictures[swap.donor], _generator(draws[_ROW["part_swap"], 2]), corner
+            )
         if happens[_ROW["self_blend"]]:
             points = self._points(self._face(i), i) - corner
             image = self_blended(image, points, _generator(draws[_ROW["self_blend"], 1]))
@@ -145,8 +156,7 @@ class TrainingImages(Dataset):
         begins at a multiple of 16 pixels, so that a codec's blocks lie where they would in the whole.
         """
         height, width, _ = base.shape
-        factor = _between(RESCALE, draws[_ROW["rescale"], 1]) if happens[_ROW["rescale"]] else 1.0
-        window = self.crop / max(factor, self.crop / min(width, height))  # side of the crop, in pixels of the base
+        window, factor = self._window(base, draws, happens)
         margin = (16 + 3 * BLUR) / factor + window / 2 * happens[_ROW["geometry"]]
         spans, where = [], []
         for at, side in zip(place, (width, height), strict=True):
@@ -156,6 +166,29 @@ class TrainingImages(Dataset):
             where.append((start - low) / (high - low - window) if high - low > window else 0.0)
         columns, rows = spans
         return base[rows, columns], (columns.start, rows.start), where
+
+    def _window(self, base: np.ndarray, draws: np.ndarray, happens: np.ndarray) -> tuple[float, float]:
+        """Side of the crop in pixels of the base, and the factor by which the base is rescaled."""
+        factor = _between(RESCALE, draws[_ROW["rescale"], 1]) if happens[_ROW["rescale"]] else 1.0
+        return self.crop / max(factor, self.crop / min(base.shape[:2])), factor
+
+    def _swap(self, base: np.ndarray, place, draws: np.ndarray, happens: np.ndarray, i: int) -> Swap | None:
+        """What of whom is put over sample `i`'s face, where the training image will show it."""
+        size, seen = base.shape[1::-1], None
+        if not self.resizes:
+            window, _ = self._window(base, draws, happens)
+            left, top = (at * (side - window) for at, side in zip(place, size, strict=True))
+            seen = left, top, left + window, top + window
+        points = self._points(self._face(i), i)
+        return plan(i, points, size, self.donors, _generator(draws[_ROW["part_swap"], 1]), seen)
+
+    def _donors(self) -> Donors:
+        """The Real images with a face."""
+        samples = [i for i in np.flatnonzero(self.labels == REAL).tolist() if self._face(i) is not None]
+        points = np.array([self._points(self._face(i), i) for i in samples])
+        sizes = np.array([self.preprocess.base_size(self.index.sizes[i]) for i in samples])
+        sources = self.index.sources
+        return Donors(samples, points, sizes, [sources[i] for i in samples])
 
     def _face(self, i: int) -> Face | None:
         """The largest face of sample `i`, which its label is about."""

@@ -45,6 +45,11 @@ def _changed(image: Image.Image, draw: np.random.Generator) -> Image.Image:
     light, contrast, colours = draw.uniform(0.92, 1.08, 3)
     hue = draw.uniform(-0.01, 0.01)
     image = corruptions.colour(image, brightness=light, contrast=contrast, saturation=colours, hue=hue)
+    return rendered_anew(image, draw)
+
+
+def rendered_anew(image: Image.Image, draw: np.random.Generator) -> Image.Image:
+    """Softer, sharper or out of focus, or as it is: a fourth of the images each."""
     kind = draw.integers(4)
     if kind == 0:
         factor = draw.uniform(0.3, 0.8)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, replace
 
 PROBABILITIES = (
     "flip", "vertical_flip", "geometry", "colour", "jpeg", "webp", "blur", "noise", "rescale", "grey", "erase",
-    "blackout", "self_blend", "distil",
+    "blackout", "self_blend", "part_swap", "distil",
 )  # fmt: skip
 CHOICES = {
     "optimiser": ("adam", "adamw"),
@@ -53,6 +53,8 @@ class Recipe:
         `shear` degrees and zooming by a factor of up to 1 + `zoom`, in one go.
     self_blend: probability that a Real image becomes a Fake one: a copy of its face, changed a little, is blended into
         it (training/blending.py). Needs faces.
+    part_swap: probability that a Real image becomes a Fake one: eyes, nose, mouth or inner face of another Real image,
+        of the same source if it can be, are put over its own (training/swapping.py). Needs faces; self_blend yields.
     distil: with train.py --teacher, how much of the target is the teacher's score, the rest being the label (Hinton,
         Vinyals and Dean 2015).
     colour: probability of changing brightness, contrast and saturation by up to those shares, and hue by up to that
@@ -102,6 +104,7 @@ class Recipe:
     erase: float = 0.0
     blackout: float = 0.0
     self_blend: float = 0.0
+    part_swap: float = 0.0
     distil: float = 0.5
 
     def __post_init__(self):
