@@ -62,6 +62,15 @@ def test_each_part_has_its_share_and_lies_in_the_face():
         assert outlines.min() > 10 and outlines.max() < SIDE - 10
 
 
+def test_a_face_turned_away_is_covered_less_far_on_the_side_that_it_turns_to():
+    """Else a part would reach into the background."""
+    turned = POINTS + np.array([(0, 0), (0, 0), (14, 0), (4, 0), (4, 0)])
+    donors = Donors([0, 1], [turned, turned], [WHOLE, WHOLE], ["", ""])
+    outlines = [planned(0, donors, [turned], seed).outline for seed in range(60)]
+    reach = np.array([(60 - outline[:, 0].min(), outline[:, 0].max() - 60) for outline in outlines])
+    assert np.median(reach[:, 1] / reach[:, 0]) < 0.75
+
+
 def test_what_is_not_the_part_stays_as_it_was():
     donors, points = people(8)
     below, other = smooth(1), smooth(2)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import dataset
 import model
 import train
 from dataset import POWERS, chances, index_folder
@@ -440,3 +441,21 @@ def test_a_teacher_that_says_nothing_of_use_is_refused(small_set, tmp_path, text
     args = train.parse_arguments(["--data", str(small_set), "--teacher", str(path)])
     with pytest.raises(engine.TrainingError, match="teacher.csv"):
         train.soft_targets(args, index_folder(small_set / "Train"))
+
+
+@pytest.mark.parametrize(
+    ("given", "train_too", "validation_too"),
+    [
+        ([], False, False),
+        (["--frame", "face"], True, True),
+        (["--set", "blackout=0.1"], True, False),
+        (["--set", "self_blend=0.1"], True, False),
+        (["--set", "part_swap=0.1"], True, False),
+    ],
+)
+def test_faces_are_looked_for_where_they_are_needed(small_set, monkeypatch, given, train_too, validation_too):
+    monkeypatch.setattr(
+        dataset, "with_faces", lambda index: dataclasses.replace(index, faces=((),) * len(index.samples))
+    )
+    data = train.load_data(train.parse_arguments(["--data", str(small_set), *given]))
+    assert (data.train.faces is not None, data.validation.faces is not None) == (train_too, validation_too)

@@ -168,7 +168,7 @@ def _outline(part: str, across: complex, down: complex, turned: float, draw: np.
         WAVES * draw.uniform(-1, 1) * np.cos(waves * CORNERS + draw.uniform(0, 2 * np.pi)) for waves in (2, 3, 5)
     )
     x, y = middle[:, None] + radius * axes[:, None] * (np.cos(CORNERS), np.sin(CORNERS))
-    narrowed = min(1.0, max(0.5, 1.1 - abs(turned)))
+    narrowed = min(1.0, max(0.45, 1.1 - 1.5 * abs(turned)))
     return np.where(x * turned > 0, narrowed, 1.0) * x * across + y * down
 
 
