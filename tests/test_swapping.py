@@ -128,6 +128,13 @@ def test_colours_are_those_of_the_face_below():
         assert made[inside].mean() < 150  # 20 to 97 below, 170 to 247 in the donor
 
 
+def test_a_view_without_the_part_stays_as_it_was():
+    donors, points = people(8)
+    swap, below = planned(0, donors, points), Image.fromarray(smooth(1))
+    for corner in ((SIDE, 0), (0, SIDE), (-SIDE, 0), (400, 400)):
+        assert part_swapped(below, swap, smooth(2), np.random.default_rng(0), corner) == below
+
+
 def test_no_donor_no_swap():
     donors, points = people(1)
     assert planned(0, donors, points) is None

@@ -146,12 +146,14 @@ def part_swapped(
     donor: (h, w, 3) uint8, the donor's picture. corner: left and top of the image in the picture that was planned for.
     """
     corner = np.asarray(corner, int)
-    right, bottom = corner + image.size
-    box = tuple((np.reshape(swap.box((right, bottom)), (2, 2)).clip(min=corner) - corner).ravel().tolist())
-    if box[0] >= box[2] or box[1] >= box[3]:
+    low, high = np.reshape(swap.box(tuple(corner + image.size)), (2, 2)).clip(min=corner)
+    shown = (low < high).all() and (mask := _mask(swap, low, tuple((high - low).tolist()), draw)).getbbox()
+    if not shown:
         return image
-    below, start = image.crop(box), corner + box[:2]
-    part, mask = _part(donor, swap, start, below.size, draw), _mask(swap, start, below.size, draw)
+    low, high = low + shown[:2], low + shown[2:]  # turning a donor is what takes the time
+    box = (*(low - corner).tolist(), *(high - corner).tolist())
+    below, mask = image.crop(box), mask.crop(shown)
+    part = _part(donor, swap, low, below.size, draw)
     image = image.copy()
     image.paste(_in_its_colours(part, below, mask, draw), box[:2], mask)
     return image
