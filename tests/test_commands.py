@@ -285,6 +285,7 @@ def shell(environment, tmp_path, script=ROOT / "train_models.sh"):
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
 
 
+@pytest.mark.usefixtures("unrendered")  # where it is called here
 def test_train_models_goes_on_after_a_kill_and_keeps_what_is_finished(small_set, tmp_path, capsys):
     results = tmp_path / "results"
     environment = {"DATA": os.path.relpath(small_set, ROOT), "EPOCHS": "9"}
