@@ -14,6 +14,7 @@ import train
 from dataset import POWERS, chances, index_folder
 from detector.checkpoint import read_weights
 from evaluation.ranks import Ranks
+from evaluation.scoring import Judged
 from imaging.preprocess import Preprocess
 from training import engine, resume
 from training.augment import TrainingImages
@@ -353,11 +354,12 @@ def test_a_learner_goes_on_as_if_nothing_had_been():
 
 def test_state_files(tmp_path):
     assert resume.load_state(tmp_path) is None
-    best = ({"epoch": 1, "val_auc": 0.5}, np.ones((3, 2), np.float32))
+    best = ({"epoch": 1, "val_auc": 0.5}, Judged(np.ones((3, 2), np.float32), np.arange(3), np.zeros(3, np.int64)))
     progress = engine.Progress(2, 5, loss=0.1 + 0.2, hits=3, images=7, seconds=1.5)
     resume.save_state(tmp_path, {"progress": progress.state_dict(), "best": best, "rows": [best[0]]})
     state = resume.load_state(tmp_path)
-    assert state["progress"] == progress and state["best"][0] == best[0] and np.array_equal(state["best"][1], best[1])
+    assert state["progress"] == progress and state["best"][0] == best[0]
+    assert all(map(np.array_equal, state["best"][1].arrays, best[1].arrays))
     path = tmp_path / resume.NAME
     for damaged in (path.read_bytes()[:-20], b"", b"not a state"):
         path.write_bytes(damaged)
