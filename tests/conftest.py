@@ -118,10 +118,14 @@ def exported(trained, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def unrendered(monkeypatch) -> None:
+    leave_unrendered(monkeypatch)
+
+
+def leave_unrendered(patch: pytest.MonkeyPatch) -> None:
     """Figures are made but not turned into pixels, an eighth of a second each: for many runs and no look at them."""
     from evaluation import plots
 
-    monkeypatch.setattr(plots, "_save", lambda figure, path, *, dpi: Image.new("L", (1, 1)).save(path))
+    patch.setattr(plots, "_save", lambda figure, path, *, dpi: Image.new("L", (1, 1)).save(path))
 
 
 def run(program: str, *arguments: object, **options) -> subprocess.CompletedProcess[str]:

@@ -6,9 +6,10 @@ import re
 import shlex
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from conftest import ROOT, make_image, make_set
+from conftest import ROOT, leave_unrendered, make_image, make_set
 
 import train
 from detector.checkpoint import read_metadata, read_weights, save_checkpoint
@@ -46,6 +47,15 @@ def world(tmp_path_factory):
         for label in ("Real", "Fake"):
             (root / "other" / label / "lens").mkdir(parents=True, exist_ok=True)
             make_image(False, 50 + 2 * i + (label == "Real")).save(root / "other" / label / "lens" / f"{i}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        leave_unrendered(patch)
+        models = train_export_and_evaluate(root)
+    (models / "README.md").write_text("before\n<!-- card -->\nold\n<!-- /card -->\nafter\n")
+    (models / "data_sets.json").write_text(json.dumps(DATA_SETS))
+    return root
+
+
+def train_export_and_evaluate(root: Path) -> Path:
     flags = ("--arch", "tiny", "--size", 48, "--epochs", 3, "--lr", 0.003, "--batch-size", 8, "--seed", 3)
     more = ("--set", "jpeg=0", "--set", "blur=0.25", "--crop", "32,48", "--head", 16, "--dropout", 0.1)
     assert train.main(command("--data", root / "both", *flags, *more, "--out", root / "run")) == 0
@@ -53,12 +63,10 @@ def world(tmp_path_factory):
     models.mkdir()
     shutil.copy(root / "run/best.safetensors", models / "best.safetensors")
     assert export(command(models / "best.safetensors", "--out", models / "best.onnx")) == 0
-    (models / "README.md").write_text("before\n<!-- card -->\nold\n<!-- /card -->\nafter\n")
-    (models / "data_sets.json").write_text(json.dumps(DATA_SETS))
     sets = ("--data", root / "grid/Test", "--data", root / "film/Test", "--extra", f"other={root / 'other'}")
     tests = ("--robustness", "film/Test", "other", "--stability")
     assert main_eval(command("--models", models / "best.onnx", *sets, *tests, "--out", root / "results")) == 0
-    return root
+    return models
 
 
 @pytest.fixture

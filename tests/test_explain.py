@@ -9,7 +9,7 @@ import numpy as np
 import patch_heat
 import pytest
 import torch
-from conftest import ROOT, make_image
+from conftest import ROOT, leave_unrendered, make_image
 from PIL import Image
 from test_onnx import saved_with
 
@@ -87,7 +87,9 @@ def patches(tmp_path_factory):
     """(detector, the same without torch, Test split) of images with a patch at a known place."""
     folder = tmp_path_factory.mktemp("patches")
     data = patch_heat.make_patches(folder / "data", {"Train": 300, "Validation": 40, "Test": 100}, 64, sigma=60)
-    path = patch_heat.train(data, folder / "run", "tiny", 64, 8, "--lr", "1e-3", "--batch-size", "16")
+    with pytest.MonkeyPatch.context() as patch:
+        leave_unrendered(patch)
+        path = patch_heat.train(data, folder / "run", "tiny", 64, 8, "--lr", "1e-3", "--batch-size", "16")
     detector = load(path, device="cpu")
     return detector, exported(detector, folder), data / "Test"
 

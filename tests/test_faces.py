@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import skimage.data
-from conftest import make_image, run
+from conftest import make_image
 from PIL import Image
 
 import dataset
 import predict
+import train
 from detector import Detector, load
 from detector.calibration import Calibration
 from detector.checkpoint import Metadata
@@ -348,24 +349,22 @@ def test_no_faces_of_a_file_that_changed_after_indexing(face_set, tmp_path, astr
     assert found.boxes[1][0][2] * 512 / 222 == pytest.approx(found.boxes[0][0][2] * 512 / 200, rel=0.05)
 
 
-def test_train_with_faces_then_judge_and_annotate(face_set, tmp_path, astronaut):
+def test_train_with_faces_then_judge_and_annotate(face_set, tmp_path, astronaut, capsys):
     flags = ("--arch", "tiny", "--size", 64, "--epochs", 1, "--batch-size", 4, "--frame", "face", "--margin", 1.3,
              "--mirror")  # fmt: skip
     (tmp_path / "set").mkdir()
     for split in ("Train", "Validation"):
         (tmp_path / "set" / split).symlink_to(face_set, target_is_directory=True)
-    done = run("train.py", "--data", tmp_path / "set", *flags, "--out", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
-    assert "no face found in 2 images" in done.stderr
+    assert train.main(list(map(str, ("--data", tmp_path / "set", *flags, "--out", tmp_path / "run")))) == 0
+    assert "no face found in 2 images" in capsys.readouterr().err
     preprocess = load(tmp_path / "run/best.safetensors").metadata.preprocess
     assert (preprocess.frame, preprocess.margin, preprocess.mirror) == ("face", 1.3, True)
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["data"]["Train"]["without_face"] == 2
     montage(astronaut, 480, 300, 160).save(tmp_path / "three.png")
-    done = run("predict.py", tmp_path / "three.png", "--model", tmp_path / "run/best.safetensors",
-               "--annotate", tmp_path / "marked")  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert [line.split()[2] for line in done.stdout.splitlines() if " face " in line] == [
+    given = (tmp_path / "three.png", "--model", tmp_path / "run/best.safetensors", "--annotate", tmp_path / "marked")
+    assert predict.main(list(map(str, given))) == 0
+    assert [line.split()[2] for line in capsys.readouterr().out.splitlines() if " face " in line] == [
         "%",
         "%",
         "face",
