@@ -20,10 +20,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from detector.calibration import Group
+from detector.calibration import Calibration, Group
 from detector.checkpoint import Metadata, ModelError, find_models, kind_of_file, read_metadata
 from imaging.door import Picture
+from imaging.evidence import lacking, measure
 from imaging.faces import FaceFinder
 from names import CLASSES, FAKE, REAL, UNSURE, percent
 
@@ -55,6 +57,17 @@ class Verdict:
     notes: tuple[str, ...] = ()
     faces: tuple[FaceVerdict, ...] = ()  # largest first; none where the whole picture was judged
     rule: Group | None = None  # where one of several faces is called Fake: whether the picture is
+
+
+@dataclass(frozen=True)
+class Look:
+    """What comes of one view."""
+
+    score: float  # P(fake), 0 to 1
+    lacks: str | None  # why it says nothing, in words
+
+    def verdict(self, box: tuple[float, float, float, float], calibration: Calibration) -> FaceVerdict:
+        return FaceVerdict(box, self.score, UNSURE if self.lacks else calibration.verdict(self.score))
 
 
 def large_enough(box: Sequence[float]) -> bool:
@@ -138,8 +151,10 @@ class Detector:
         return self._judge_whole(picture, self.metadata.preprocess.notes(*picture.image.size))
 
     def _judge_whole(self, picture: Picture, notes: tuple[str, ...]) -> Verdict:
-        score = float(self.scores(self.metadata.preprocess.views(picture.image))[0])
-        return Verdict(self.metadata.calibration.verdict(score), score, (*picture.notes, *notes))
+        [seen] = self._look(picture, ())
+        verdict = UNSURE if seen.lacks else self.metadata.calibration.verdict(seen.score)
+        more = (seen.lacks,) if seen.lacks else ()
+        return Verdict(verdict, seen.score, (*picture.notes, *notes, *more))
 
     def _judge_faces(self, picture: Picture) -> Verdict:
         """Each face by itself, then the picture: Fake if a face is that stands out among so many, Real if all are."""
@@ -149,27 +164,38 @@ class Detector:
             return Verdict(UNSURE, None, (*picture.notes, NO_FACE))
         boxes = [face.box for face in found]
         judged = [place for place, box in enumerate(boxes) if large_enough(box)]
-        scores = dict(zip(judged, self._scores_of(picture, [boxes[place] for place in judged]), strict=True))
+        looks = dict(zip(judged, self._look(picture, [boxes[place] for place in judged]), strict=True))
         faces = tuple(
-            FaceVerdict(box, scores.get(place), calibration.verdict(scores[place]) if place in scores else UNSURE)
+            FaceVerdict(box, None, UNSURE) if place not in looks else looks[place].verdict(box, calibration)
             for place, box in enumerate(boxes)
         )
-        highest = max(scores.values(), default=None)
+        # Of faces that show enough, if there are any: the highest score of the others means nothing.
+        clear = [look.score for look in looks.values() if not look.lacks]
+        highest = max(clear or [look.score for look in looks.values()], default=None)
         verdicts = {face.verdict for face in faces} | ({UNSURE} if count > len(faces) else set())
         verdict = next(word for word in (CLASSES[FAKE], UNSURE, CLASSES[REAL]) if word in verdicts)
         notes = [*picture.notes, *_unjudged(len(faces) - len(judged), len(faces), count)]
-        rule = calibration.group(len(judged), highest) if verdict == CLASSES[FAKE] and len(judged) > 1 else None
+        lacks = {place: look.lacks for place, look in looks.items() if look.lacks}
+        notes += [words if len(faces) == 1 else f"face {place + 1}: {words}" for place, words in lacks.items()]
+        rule = calibration.group(len(clear), highest) if verdict == CLASSES[FAKE] and len(clear) > 1 else None
         if rule and not rule.stands_out:
             verdict = UNSURE
             notes.append(_stands_out(rule, sum(face.verdict == CLASSES[FAKE] for face in faces)))
         return Verdict(verdict, highest, tuple(notes), faces, rule)
 
-    def _scores_of(self, picture: Picture, boxes: list) -> list[float]:
-        """P(fake) of each face, some at a time: memory must not grow with the crowd."""
-        views, scores = self.metadata.preprocess.views, []
-        for at in range(0, len(boxes), BATCH):
-            scores += self.scores(views(picture.image, boxes[at : at + BATCH])).tolist()
-        return scores
+    def _look(self, picture: Picture, boxes: Sequence) -> list["Look"]:
+        """At each face, or the whole picture; some at a time: memory must not grow with the crowd."""
+        preprocess, found = self.metadata.preprocess, []
+        for at in range(0, max(1, len(boxes)), BATCH):
+            seen = preprocess.seen(picture.image, boxes[at : at + BATCH])
+            scores = self.scores(preprocess.prepared(seen)).tolist() if seen else []
+            found += [Look(score, self.lacks(view)) for score, view in zip(scores, seen, strict=True)]
+        return found
+
+    def lacks(self, view: Image.Image) -> str | None:
+        """Why a view, as the network sees it, cannot be judged, in words; None: it can, or no bound is known."""
+        bounds = self.metadata.calibration.evidence
+        return lacking(measure(view), bounds) if bounds else None
 
     def scores(self, batch: np.ndarray) -> np.ndarray:
         """Prepared images, (n, 3, h, w) float32, to (n,) float64 P(fake)."""

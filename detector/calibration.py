@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from imaging.evidence import WORDS
 from names import CLASSES, FAKE, REAL, UNSURE
 
 FEW = 100  # images; with fewer, temperature, threshold and band are little more than a guess
@@ -40,6 +41,7 @@ class Calibration:
     fitted_on: the digest of the data it was chosen on, of `n` images; None: never chosen, these are the defaults.
     threshold_fpr_1, threshold_fpr_5: thresholds at which 1 % and 5 % of those Real images would be called Fake, for
     uses where a false alarm does more harm than a miss. No verdict here uses them. None: not known, or there is none.
+    evidence: {measure: bound} of imaging.evidence, beyond which a face is Unsure: too blurred, say. None: not measured.
     rarity: ((score, share), ...), scores rising and shares falling: what share of Validation's Real faces scores at
     least so high. The more faces a picture has, the rarer its highest score must be. None: not known.
     """
@@ -53,6 +55,7 @@ class Calibration:
     threshold_fpr_1: float | None = None
     threshold_fpr_5: float | None = None
     rarity: tuple[tuple[float, float], ...] | None = None
+    evidence: dict[str, float] | None = None
 
     def __post_init__(self):
         if not (math.isfinite(self.temperature) and self.temperature > 0):
@@ -67,6 +70,9 @@ class Calibration:
             if not 0 <= low <= high <= 1:
                 raise ValueError(f"the Unsure band is {low} to {high}; it must lie within 0 to 1")
             object.__setattr__(self, "unsure", (float(low), float(high)))
+        for name, bound in (self.evidence or {}).items():
+            if name not in WORDS or not math.isfinite(bound):
+                raise ValueError(f"evidence {name} is {bound}; it must be a number for one of {', '.join(WORDS)}")
         if self.rarity is not None:
             table = tuple((float(score), float(share)) for score, share in self.rarity)
             rises = all(a < c and b >= d for (a, b), (c, d) in pairwise(table))

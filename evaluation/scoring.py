@@ -10,8 +10,9 @@ everywhere else (Detector.judge). An image without a face has no logits (NaN): i
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from detector import Detector, ModelError, large_enough, most_fake
 from detector.calibration import Calibration
 from evaluation.ranks import ALONE, Ranks
 from imaging.door import ImageError
+from imaging.evidence import Evidence, lacking, measure
 from imaging.faces import FaceFinder
 from imaging.preprocess import Box, Preprocess
 
@@ -37,8 +39,8 @@ class Judged:
     """What a detector says of n images: of each the face that looks most like a fake, and how many there are."""
 
     logits: np.ndarray  # (n, 2) float32; NaN: nothing could be judged
-    faces: np.ndarray  # (n,) int64, how many faces were judged; 1 where the whole picture was
-    passed: np.ndarray  # (n,) int64, how many faces are too small to be judged; FAULT: something else went wrong
+    faces: np.ndarray  # (n,) int64, how many faces show enough to be judged; 1 where the whole picture does
+    passed: np.ndarray  # (n,) int64, how many are too small, or show too little; FAULT: something else went wrong
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
@@ -53,7 +55,7 @@ class Judged:
         Fake needs a face that stands out among so many; Real needs every face judged. Without a score nothing is known.
         """
         scores = calibration.scores(self.logits)
-        says_fake = scores >= calibration.lowest_fake
+        says_fake = (scores >= calibration.lowest_fake) & (self.faces > 0)
         return calibration.held_back(scores, self.faces) | (~says_fake & (self.passed > 0)) | np.isnan(scores)
 
     @property
@@ -67,38 +69,55 @@ class Judged:
         return cls(logits, np.ones(len(logits), np.int64), np.zeros(len(logits), np.int64))
 
 
+class Prepared(NamedTuple):
+    """The views of one picture, or of several, one after the other."""
+
+    views: np.ndarray | torch.Tensor  # (k, 3, h, w) float32
+    evidence: np.ndarray  # (k, 3), imaging.evidence of each; zeros where it was not wanted
+    small: int | np.ndarray  # how many faces are too small to be judged, of each picture; or FAULT
+    counts: np.ndarray | None = None  # of several pictures: how many views belong to each
+
+
 class Views(Dataset):
     """Each image of an index, changed in several ways, and each of these prepared in several.
 
-    An item is a list for each Preprocess, with (k, 3, h, w) float32 for each change and how many faces are too small.
-    Faces are found anew in a changed picture, as they would be in one that a user has saved again.
+    An item is a list for each Preprocess, with a Prepared for each change. Faces are found anew in a changed picture,
+    as they would be in one that a user has saved again. measured: of which Preprocess's views the evidence is wanted.
     """
 
-    def __init__(self, index: Index, specs: Sequence[Preprocess], changes: Sequence[Change] = (None,)):
-        self.images, self.specs, self.changes = DeepFakeDataset(index), specs, changes
+    def __init__(
+        self,
+        index: Index,
+        specs: Sequence[Preprocess],
+        changes: Sequence[Change] = (None,),
+        measured: Container[Preprocess] = (),
+    ):
+        self.images, self.specs, self.changes, self.measured = DeepFakeDataset(index), specs, changes, measured
         self.find_faces = FaceFinder() if any(spec.frame == "face" for spec in specs) else None
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, i: int) -> list[list[tuple[np.ndarray, int]]]:
+    def __getitem__(self, i: int) -> list[list[Prepared]]:
         try:
             return self.views(i)
         except DatasetError:  # the data changed: nothing that follows would be right
             raise
         except Exception as error:  # noqa: BLE001 - one picture's fault is not the end of the others
             print(f"{self.images.samples[i].path}: {ImageError.of_fault(error)}", file=sys.stderr)
-            return [[(spec.no_views(), FAULT)] * len(self.changes) for spec in self.specs]
+            return [[Prepared(spec.no_views(), np.empty((0, 3)), FAULT)] * len(self.changes) for spec in self.specs]
 
-    def views(self, i: int) -> list[list[tuple[np.ndarray, int]]]:
+    def views(self, i: int) -> list[list[Prepared]]:
         image, boxes = self.images.picture(i).image, self.images.index.boxes[i]
-        views: list[list[tuple[np.ndarray, int]]] = [[] for _ in self.specs]
+        views: list[list[Prepared]] = [[] for _ in self.specs]
         for change in self.changes:
             changed, found = (image, boxes) if change is None else self.changed(image, change)
             large = [box for box in found if large_enough(box)]
             for of_spec, spec in zip(views, self.specs, strict=True):
-                passed = len(found) - len(large) if spec.frame == "face" else 0
-                of_spec.append((spec.views(changed, large), passed))
+                seen = spec.seen(changed, large)
+                evidence = [astuple(measure(view)) if spec in self.measured else (0.0,) * 3 for view in seen]
+                small = len(found) - len(large) if spec.frame == "face" else 0
+                of_spec.append(Prepared(spec.prepared(seen), np.reshape(evidence, (-1, 3)), small))
         return views
 
     def changed(self, image: Image.Image, change: Callable) -> tuple[Image.Image, tuple[Box, ...]]:
@@ -106,14 +125,20 @@ class Views(Dataset):
         return image, tuple(face.box for face in self.find_faces(image)[0]) if self.find_faces else ()
 
 
-def join_views(items: list[list[list[tuple[np.ndarray, int]]]]) -> list[tuple[torch.Tensor, list[int], list[int]]]:
-    """For each Preprocess: the views of all images and changes in one tensor; of each, how many, and how many not."""
-    flat = ([one for of_image in of_spec for one in of_image] for of_spec in zip(*items, strict=True))
-    return [
-        (torch.from_numpy(np.concatenate([views for views, _ in of_spec])),
-         [len(views) for views, _ in of_spec], [passed for _, passed in of_spec])
-        for of_spec in flat
-    ]  # fmt: skip
+def join_views(items: list[list[list[Prepared]]]) -> list[Prepared]:
+    """For each Preprocess: all images and changes as one, with how many views belong to each."""
+    joined_ = []
+    for of_spec in zip(*items, strict=True):
+        parts = [one for of_image in of_spec for one in of_image]
+        joined_.append(
+            Prepared(
+                torch.from_numpy(np.concatenate([part.views for part in parts])),
+                np.concatenate([part.evidence for part in parts]),
+                np.array([part.small for part in parts]),
+                np.array([len(part.views) for part in parts]),
+            )
+        )
+    return joined_
 
 
 def score_index(
@@ -180,7 +205,9 @@ def _score(
     places = [share_of(rank, ranks.size, len(index.samples), batch_size) for rank in range(ranks.size)]
     index = index.subset(places[ranks.rank])
     specs = list(dict.fromkeys(detector.metadata.preprocess for detector in detectors.values()))
-    loader = make_loader(Views(index, specs, changes), batch_size=batch_size, workers=workers, collate_fn=join_views)
+    measured = {one.metadata.preprocess for one in detectors.values() if one.metadata.calibration.evidence}
+    views = Views(index, specs, changes, measured)
+    loader = make_loader(views, batch_size=batch_size, workers=workers, collate_fn=join_views)
     found: dict[str, list[np.ndarray]] = {name: [np.empty((0, len(changes), 4))] for name in detectors}
     failed: dict[str, ModelError] = {}
     with tqdm(
@@ -190,15 +217,13 @@ def _score(
             for name, detector in detectors.items():
                 if name in failed:
                     continue
-                views, counts, passed = prepared[specs.index(detector.metadata.preprocess)]
                 try:
-                    logits = highest(detector, views, counts)
+                    rows = highest(detector, prepared[specs.index(detector.metadata.preprocess)])
                 except ModelError as error:
                     failed[name] = error
                     continue
-                rows = np.column_stack([logits, counts, passed])  # float64: every float32 as it is
                 found[name].append(rows.reshape(-1, len(changes), 4))
-            progress.update(len(prepared[0][1]) // len(changes))
+            progress.update(len(prepared[0].counts) // len(changes))
             check()
     answers = joined(
         ranks.gather({name: failed.get(name) or np.concatenate(found[name]) for name in detectors}), places
@@ -206,16 +231,26 @@ def _score(
     return {name: rows if isinstance(rows, ModelError) else as_judged(rows) for name, rows in answers.items()}
 
 
-def highest(detector: Detector, views: torch.Tensor, counts: list[int]) -> np.ndarray:
-    """(n, 2) float32 logits of the view that looks most like a fake, of each image's `counts`; NaN without any."""
-    of_views = [detector.logits(part) for part in in_parts(views)] if len(views) else [np.empty((0, 2), np.float32)]
-    parts = np.split(np.concatenate(of_views), np.cumsum(counts)[:-1])
-    nothing = np.full(2, np.nan, np.float32)
-    return np.stack([part[most_fake(part)] if len(part) else nothing for part in parts])
+def highest(detector: Detector, prepared: Prepared) -> np.ndarray:
+    """(n, 4) float64 for as_judged: of each picture the view that looks most like a fake among those that show enough,
+    or among all where none does.
+    """
+    views, bounds = prepared.views, detector.metadata.calibration.evidence
+    logits = np.concatenate(
+        [np.empty((0, 2), np.float32), *map(detector.logits, in_parts(views) if len(views) else ())]
+    )
+    clear = np.array([lacking(Evidence(*one), bounds) is None for one in prepared.evidence], bool)
+    rows, ends = [], np.cumsum(prepared.counts)
+    for begin, end, small in zip(ends - prepared.counts, ends, prepared.small, strict=True):
+        of_picture, shows = logits[begin:end], clear[begin:end]
+        among = of_picture[shows] if shows.any() else of_picture
+        best = among[most_fake(among)] if len(among) else (np.nan, np.nan)
+        rows.append((*best, shows.sum(), small if small == FAULT else small + (~shows).sum()))
+    return np.array(rows, np.float64)  # every float32 as it is
 
 
 def as_judged(rows: np.ndarray) -> Judged:
-    """(..., 4): two logits, faces that were judged, faces that were not."""
+    """(..., 4): two logits, how many faces were judged, and how many were not."""
     return Judged(rows[..., :2].astype(np.float32), rows[..., 2].astype(np.int64), rows[..., 3].astype(np.int64))
 
 

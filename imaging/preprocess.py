@@ -73,8 +73,15 @@ class Preprocess:
 
     def views(self, image: Image.Image, boxes: Sequence[Box] = ()) -> np.ndarray:
         """(k, 3, size, size) float32: each of the k faces where `frame` is "face", none without any; else one view."""
-        chosen = boxes if self.frame == "face" else (None,)
-        return np.stack([self(image, box) for box in chosen]) if len(chosen) else self.no_views()
+        return self.prepared(self.seen(image, boxes))
+
+    def seen(self, image: Image.Image, boxes: Sequence[Box] = ()) -> list[Image.Image]:
+        """The same as size x size RGB images."""
+        return [self.view(image, box) for box in (boxes if self.frame == "face" else (None,))]
+
+    def prepared(self, seen: Sequence[Image.Image]) -> np.ndarray:
+        """k size x size RGB images to (k, 3, size, size) float32."""
+        return np.stack([self.normalise(np.asarray(view)) for view in seen]) if seen else self.no_views()
 
     def no_views(self) -> np.ndarray:
         """(0, 3, size, size) float32."""

@@ -17,7 +17,7 @@ from PIL import Image
 from dataset import index_folder
 from detector import load
 from detector.calibration import Calibration
-from detector.checkpoint import read_metadata, read_weights
+from detector.checkpoint import read_metadata, read_weights, save_checkpoint
 from evaluation import calibrating, metrics, pages
 from evaluation.scoring import score_index
 from imaging.door import Picture, list_images, open_image
@@ -201,7 +201,7 @@ def test_overwriting_with_another_set_keeps_the_new_one(trained, small_set, tmp_
 def test_sets_go_on_without_models_that_failed(trained, small_set, tmp_path, capsys):
     weights = read_weights(trained / "best.safetensors")
     weights["classifier.weight"].fill_(3e38)  # its sums overflow
-    calibrate.save_checkpoint(tmp_path / "inf.safetensors", weights, read_metadata(trained / "best.safetensors"))
+    save_checkpoint(tmp_path / "inf.safetensors", weights, read_metadata(trained / "best.safetensors"))
     sets = ["--data", small_set, "--extra", f"more={small_set / 'Validation'}", "--out", tmp_path / "out"]
     assert main_eval(list(map(str, ["--models", tmp_path / "inf.safetensors", *sets]))) == 1
     assert "non-finite" in (tmp_path / "out/comparison.csv").read_text()
@@ -227,7 +227,7 @@ def test_a_checkpoint_may_say_anything_of_its_training(trained, small_set, tmp_p
     metadata = read_metadata(trained / "best.safetensors")
     odd = metadata.training | {"data": {"Train": "x", "Validation": ["y"]}, "arguments": 3, "calibrated": "no"}
     model = tmp_path / "odd.safetensors"
-    calibrate.save_checkpoint(model, read_weights(trained / "best.safetensors"), replace(metadata, training=odd))
+    save_checkpoint(model, read_weights(trained / "best.safetensors"), replace(metadata, training=odd))
     assert main_eval(list(map(str, ["--models", model, "--data", small_set, "--out", tmp_path / "out"]))) == 0
     assert calibrate.main([str(model), "--data", str(small_set)]) == 0
 
@@ -293,7 +293,7 @@ def test_degenerate_sets_get_a_clear_answer(trained, tmp_path, capsys, images):
 def test_equal_scores_get_a_clear_answer(trained, small_set, tmp_path, capsys):
     weights = read_weights(trained / "best.safetensors")
     weights["classifier.weight"].zero_()
-    calibrate.save_checkpoint(tmp_path / "flat.safetensors", weights, read_metadata(trained / "best.safetensors"))
+    save_checkpoint(tmp_path / "flat.safetensors", weights, read_metadata(trained / "best.safetensors"))
     command = ["--models", tmp_path / "flat.safetensors", "--data", small_set, "--out", tmp_path / "out"]
     assert main_eval([*map(str, command), "--robustness"]) == 0
     facts = json.loads((tmp_path / "out/flat/metrics.json").read_text())
@@ -430,7 +430,7 @@ def test_reports_of_several_evaluations_come_together(evaluated, trained, small_
     other = make_set(tmp_path / "other", {".": 6})
     weights = read_weights(trained / "last.safetensors")
     weights["classifier.bias"] += 1
-    calibrate.save_checkpoint(tmp_path / "best.safetensors", weights, read_metadata(trained / "last.safetensors"))
+    save_checkpoint(tmp_path / "best.safetensors", weights, read_metadata(trained / "last.safetensors"))
     command = ["--models", tmp_path / "best.safetensors", "--data", other, "--out", results / "two"]
     assert main_eval(list(map(str, command))) == 0
     readme = tmp_path / "README.md"

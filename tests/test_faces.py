@@ -270,14 +270,14 @@ def test_what_goes_wrong_with_one_picture_is_its_answer(face_set, monkeypatch, c
 
 
 def test_an_evaluation_goes_on_without_a_picture_that_could_not_be_judged(face_set, monkeypatch, capsys):
-    index, view = dataset.with_faces(dataset.index_folder(face_set)), Preprocess.views
+    index, view = dataset.with_faces(dataset.index_folder(face_set)), Preprocess.view
 
-    def breaks(self, image, boxes=()):
-        if image.size == (256, 256) and boxes:
+    def breaks(self, image, box=None):
+        if image.size == (256, 256):
             raise ZeroDivisionError
-        return view(self, image, boxes)
+        return view(self, image, box)
 
-    monkeypatch.setattr(Preprocess, "views", breaks)
+    monkeypatch.setattr(Preprocess, "view", breaks)
     judged = score_index({"x": detector()}, index)["x"]
     assert judged.faulty.sum() == 1 and np.isnan(judged.logits[judged.faulty]).all()
     assert "could not be judged (an internal fault: ZeroDivisionError)" in capsys.readouterr().err

@@ -19,11 +19,13 @@ import sys
 from pathlib import Path
 
 import dataset
-from detector import Detector, Metadata, ModelError, load
+from detector import Metadata, ModelError, load
 from detector.calibration import HALF, Calibration
-from detector.checkpoint import FORMAT, kind_of_file, read_weights, save_checkpoint, write_atomically
+from detector.checkpoint import kind_of_file
 from detector.prior import in_words, prior_share, with_prior
-from evaluation import calibrating, metrics, record
+from detector.rewriting import check_name, with_metadata
+from evaluation import calibrating, metrics
+from evaluation.choosing import validation_images
 from evaluation.scoring import Judged, score_index
 from model import MODELS
 from names import percent
@@ -33,20 +35,18 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     try:
         out = Path(args.out) if args.out else default_name(Path(args.model))
-        refuse(out, Path(args.model), overwrite=args.overwrite)
+        check_name(out, Path(args.model), overwrite=args.overwrite)
         detector = load(args.model, arch=args.arch, device=args.device, mirror=args.mirror)
-        index = choose_images(Path(args.data), detector)
+        index = validation_images(Path(args.data), detector)
         judged = score_index({"model": detector}, index, workers=args.workers)["model"]
         if isinstance(judged, ModelError):
             raise judged
         metadata = calibrated(detector.metadata, index, judged, balance=args.balance)
-        save(Path(args.model), metadata, out)
-    except dataset.DatasetError as error:
-        return fail(2, str(error))
+        with_metadata(args.model, metadata, out)
+    except ModelError as error:  # before ValueError, which it is
+        return fail(3, f"{args.model}: {error}")
     except ValueError as error:
         return fail(2, str(error))
-    except ModelError as error:
-        return fail(3, f"{args.model}: {error}")
     except OSError as error:
         return fail(1, f"{error.filename or args.out}: {error.strerror or error}")
     except KeyboardInterrupt:
@@ -56,54 +56,15 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def choose_images(data: Path, detector: Detector) -> dataset.Index:
-    """Validation images. Raises DatasetError on a Test split, and on the images that the detector was trained on."""
-    folders = dataset.split_folders(data)
-    if folders and "Validation" not in folders:
-        raise dataset.DatasetError(f"no Validation/ in {data}; nothing is chosen on another split")
-    folder = folders.get("Validation", data)
-    if folder.resolve().name.lower() in dataset.SPLIT_NAMES["Test"]:
-        raise dataset.DatasetError(f"{folder} is a Test split; nothing is chosen on it")
-    index = dataset.index_folder(folder)
-    if record.digest_of(record.training_facts(detector), "Train") == index.digest:
-        raise dataset.DatasetError(f"{folder}: the model was trained on these images; give others")
-    if detector.metadata.preprocess.frame == "face":
-        index = dataset.with_faces(index)
-    print(index.summary(), file=sys.stderr)
-    return index
-
-
 def calibrated(metadata: Metadata, index: dataset.Index, judged: Judged, *, balance: str) -> Metadata:
     calibration = calibrating.of_index(index, judged.logits, balance=balance)
+    calibration = dataclasses.replace(calibration, evidence=metadata.calibration.evidence)
     facts = {"calibrated": calibrating.numbers(index.labels, judged, calibration)}
     return dataclasses.replace(metadata, calibration=calibration, training=metadata.training | facts)
 
 
-def refuse(out: Path, model: Path, *, overwrite: bool) -> None:
-    """Raises ValueError where a file would be lost, or get a name that says another kind."""
-    if kind_of_file(model) == "onnx" and out.suffix.lower() != ".onnx":
-        raise ValueError(f"--out {out}: of an ONNX model another one is made; call it .onnx")
-    if kind_of_file(model) != "onnx" and out.suffix.lower() != ".safetensors":
-        raise ValueError(f"--out {out}: a checkpoint is made; call it .safetensors")
-    if out.exists() and not overwrite:
-        raise ValueError(f"{out} is there already; choose another --out, or add --overwrite")
-
-
 def default_name(path: Path) -> Path:
     return path.with_name(f"{path.stem}_calibrated{'.onnx' if kind_of_file(path) == 'onnx' else '.safetensors'}")
-
-
-def save(source: Path, metadata: Metadata, out: Path) -> None:
-    """The weights of one file with other metadata in another. Raises OSError, and ModelError."""
-    if kind_of_file(source) != "onnx":
-        save_checkpoint(out, read_weights(source), metadata)
-        return
-    import onnx
-
-    proto = onnx.load(source)
-    entry = next(entry for entry in proto.metadata_props if entry.key == FORMAT)
-    entry.value = metadata.to_json()
-    write_atomically(out, proto.SerializeToString())
 
 
 def print_meaning(calibration: Calibration, prior: float) -> None:

@@ -1,0 +1,29 @@
+"""A model file again, with other metadata: what is chosen after training is stored with the weights."""
+
+import os
+from pathlib import Path
+
+from detector.checkpoint import FORMAT, Metadata, kind_of_file, read_weights, save_checkpoint, write_atomically
+
+
+def with_metadata(source: str | os.PathLike, metadata: Metadata, out: str | os.PathLike) -> None:
+    """The weights of one file with other metadata in another of the same kind. Raises OSError, and ModelError."""
+    if kind_of_file(source) != "onnx":
+        save_checkpoint(out, read_weights(source), metadata)
+        return
+    import onnx  # here: judging needs none
+
+    proto = onnx.load(source)
+    entry = next(entry for entry in proto.metadata_props if entry.key == FORMAT)
+    entry.value = metadata.to_json()
+    write_atomically(Path(out), proto.SerializeToString())
+
+
+def check_name(out: Path, model: Path, *, overwrite: bool) -> None:
+    """Raises ValueError where a file would be lost, or get a name that says another kind."""
+    if kind_of_file(model) == "onnx" and out.suffix.lower() != ".onnx":
+        raise ValueError(f"--out {out}: of an ONNX model another one is made; call it .onnx")
+    if kind_of_file(model) != "onnx" and out.suffix.lower() != ".safetensors":
+        raise ValueError(f"--out {out}: a checkpoint is made; call it .safetensors")
+    if out.exists() and not overwrite:
+        raise ValueError(f"{out} is there already; choose another --out, or add --overwrite")
