@@ -26,8 +26,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from imaging.door import DOOR_VERSION, ImageError, Picture, is_image, list_files, open_image, read_bytes
+from imaging.door import DOOR_VERSION, ImageError, Picture, open_image, read_bytes
 from imaging.faces import FINDER_VERSION, Face, FaceFinder
+from imaging.listing import list_pictures, others_in_words
 from imaging.preprocess import Box
 from names import CLASSES, FAKE, REAL
 from quiet import cache_folder
@@ -67,7 +68,7 @@ class Index:
     hashes: tuple[str, ...]  # SHA-256 of each sample's file
     sizes: tuple[tuple[int, int], ...]  # (width, height) of each sample, upright, pixels
     left_out: tuple[tuple[Path, str], ...] = ()  # images and sub-folders that cannot be read, with the reason
-    passed_over: int = 0  # files that are not named like images
+    passed_over: tuple[Path, ...] = ()  # files that are no images
     faces: tuple[tuple[Face, ...], ...] | None = None  # of each sample, largest first; None: not searched
 
     @property
@@ -150,7 +151,7 @@ class Index:
         if self.left_out:
             text += f"; {_count_left_out(self.left_out)} left out that cannot be read"
         if self.passed_over:
-            text += f"; {_count(self.passed_over, 'other file')} passed over"
+            text += f"; passed over: {others_in_words(self.passed_over)}"
         if self.faces is not None and self.faceless:
             text += f"; no face found in {_count(len(self.faceless), 'image')}"
         return text
@@ -252,13 +253,12 @@ def index_folder(root: str | os.PathLike, *, strict: bool = False, both: bool = 
     both: whether images of both classes are needed; without, one of the folders may be empty or missing.
     """
     root = Path(root)
-    files, unentered, passed_over = [], [], 0
+    files, unentered, passed_over = [], [], []
     class_folders = _class_folders(root, both=both)
     for label, folder in class_folders.items():
-        found = list_files(folder, on_error=unentered.append)
-        images = [path for path in found if is_image(path)]
-        files += [Sample(path, label, _source(path, folder)) for path in images]
-        passed_over += len(found) - len(images)
+        found = list_pictures(folder, on_error=unentered.append)
+        files += [Sample(path, label, _source(path, folder)) for path in found.pictures]
+        passed_over += found.others
     facts = _look_at([sample.path for sample in files], root)
     good = [(sample, fact) for sample, fact in zip(files, facts, strict=True) if fact.error is None]
     left_out = [(s.path, fact.error) for s, fact in zip(files, facts, strict=True) if fact.error is not None]
@@ -271,7 +271,7 @@ def index_folder(root: str | os.PathLike, *, strict: bool = False, both: bool = 
         hashes=tuple(fact.content for _, fact in good),
         sizes=tuple((fact.width, fact.height) for _, fact in good),
         left_out=tuple(left_out),
-        passed_over=passed_over,
+        passed_over=tuple(passed_over),
     )
     for label, folder in class_folders.items():
         if not (index.labels == label).any() and (both or not good):

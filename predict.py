@@ -18,6 +18,7 @@ Exit status: 0 every input was judged; 1 at least one was not (the others were);
 
 import argparse
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -34,7 +35,8 @@ try:
     from evaluation.answers import Answer, Answers, shown
     from evaluation.explain import can_explain, explain
     from evaluation.stability import stability, steady
-    from imaging.door import MAX_BYTES, ImageError, Picture, list_images, open_image
+    from imaging.door import MAX_BYTES, ImageError, Picture, open_image
+    from imaging.listing import list_pictures
     from names import ARCHITECTURES
 except ModuleNotFoundError as absent:  # a sentence with the remedy, instead of a traceback
     from quiet import missing
@@ -142,12 +144,16 @@ def expand(inputs: list[str]) -> Iterator[tuple[str, Path | bytes | ImageError]]
             yield name, sys.stdin.buffer
         elif os.path.isdir(name):
             unentered: list[OSError] = []
-            images = list_images(name, on_error=unentered.append)
-            yield from ((str(path), path) for path in images)
+            found = list_pictures(name, on_error=unentered.append)
+            yield from ((str(path), path) for path in found.pictures)
+            if found.others:
+                print(f"{shown(name)}: passed over: {found.others_in_words()}", file=sys.stderr)
             for error in unentered:
                 yield str(error.filename), ImageError("permission-denied", f"cannot be entered: {error.strerror}")
-            if not images and not unentered:
+            if not found.pictures and not unentered:
                 yield name, ImageError("no-images", f"no images in {shown(name)}")
+        elif re.match(r"(?i)[a-z][a-z0-9+.-]*://", name) and not os.path.exists(name):
+            yield name, ImageError("no-such-file", "web addresses are not fetched: save the picture and give the file")
         else:
             yield name, Path(name)
 
@@ -206,7 +212,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--max-mb", type=megabytes, default=MAX_BYTES / 2**20, help="largest file, MiB (default: %(default)g)")
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
-    return parser.parse_args(argv)
+    return parser.parse_args(as_files(sys.argv[1:] if argv is None else argv, parser))
+
+
+def as_files(argv: list[str], parser: argparse.ArgumentParser) -> list[str]:
+    """The arguments with files whose names begin with "-", as `*.jpg` may give them, told from flags."""
+    flags = {flag for action in parser._actions for flag in action.option_strings}
+    return [
+        f"./{word}" if word.startswith("-") and word not in (*flags, "-", "--") and os.path.isfile(word) else word
+        for word in argv
+    ]
 
 
 def megabytes(text: str) -> float:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from appconfig import ENVELOPE_BYTES, MEDIA_TYPES, Config
 from detector import Detector, ModelError, Verdict
-from imaging.door import EXTENSIONS, MAX_ASPECT, MAX_BYTES, MAX_PIXELS, MIN_SIDE, Picture
+from imaging.door import MAX_ASPECT, MAX_BYTES, MAX_PIXELS, MIN_SIDE, Picture
+from imaging.kinds import EXTENSIONS
 
 if TYPE_CHECKING:
     from evaluation.explain import Explanation

@@ -188,14 +188,18 @@ class Detector:
         preprocess, found = self.metadata.preprocess, []
         for at in range(0, max(1, len(boxes)), BATCH):
             seen = preprocess.seen(picture.image, boxes[at : at + BATCH])
+            sides = preprocess.sides(picture.image.size, boxes[at : at + BATCH])
             scores = self.scores(preprocess.prepared(seen)).tolist() if seen else []
-            found += [Look(score, self.lacks(view)) for score, view in zip(scores, seen, strict=True)]
+            found += [Look(score, self.lacks(*of)) for score, *of in zip(scores, seen, sides, strict=True)]
         return found
 
-    def lacks(self, view: Image.Image) -> str | None:
-        """Why a view, as the network sees it, cannot be judged, in words; None: it can, or no bound is known."""
+    def lacks(self, view: Image.Image, side: float) -> str | None:
+        """Why a view, as the network sees it, cannot be judged, in words; None: it can, or no bound is known.
+
+        side: of what it shows, in pixels of the picture.
+        """
         bounds = self.metadata.calibration.evidence
-        return lacking(measure(view), bounds) if bounds else None
+        return lacking(measure(view, side), bounds) if bounds else None
 
     def scores(self, batch: np.ndarray) -> np.ndarray:
         """Prepared images, (n, 3, h, w) float32, to (n,) float64 P(fake)."""

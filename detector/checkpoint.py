@@ -199,6 +199,8 @@ def kind_of_file(path: str | os.PathLike) -> str:
         raise ModelError("is a directory; give a model file") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise ModelError(f"the model file cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if head == b"version https://":
+        raise ModelError("a Git LFS pointer, not the model itself: `git lfs pull` fetches it")
     if head.startswith(b"PK\3\4"):
         return "zip"
     if path.suffix.lower() == ".safetensors" or head[8:9] == b"{":

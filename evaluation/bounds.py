@@ -16,8 +16,10 @@ from names import CLASSES, FAKE, REAL, UNSURE
 
 LOST = 0.03  # of the untouched faces of a collection, at most, that lie beyond a bound
 WORSE = 2.0  # times as many wrong verdicts as on untouched faces make verdicts unreliable
+LEAST = 0.05  # more of them, at least: of a detector that makes no error, one is no trouble yet
 ALARMS = 0.1  # or this share of Real faces called Fake
-FEWEST = 30  # views of each class that this must rest on
+NEAR = 150  # views next beyond a bound that are looked at for that
+FEWEST = 30  # of each class among them, at least
 COLLECTION = 20  # untouched faces, at least, of a collection that LOST counts by itself
 
 
@@ -43,6 +45,14 @@ DAMAGE: dict[tuple[str, float | None], Callable[[Image.Image], Image.Image] | No
     **{("blur, pixels", sigma): partial(corruptions.blur, sigma=sigma) for sigma in (1.0, 1.5, 2.0, 3.0, 5.0)},
     **{("noise, grey levels", sigma): partial(_noisy, sigma=sigma) for sigma in (5.0, 10.0, 20.0, 35.0)},
     **{("darkened to", factor): partial(_dark, factor=factor) for factor in (0.5, 0.3, 0.2, 0.1)},
+}
+
+
+MOVES = {  # damage -> the measure that it moves
+    "enlarged from, pixels": "sharpness",
+    "blur, pixels": "sharpness",
+    "noise, grey levels": "noise",
+    "darkened to": "light",
 }
 
 
@@ -107,24 +117,29 @@ def bounds(looks: Looks) -> dict[str, float]:
     """{measure: bound} beyond which verdicts are unreliable, and few untouched faces of any collection lie.
 
     Unreliable: WORSE times as many of them are wrong as on untouched faces (both classes counting the same), or ALARMS
-    of the Real ones are called Fake. Of all such bounds the one that leaves out most. A measure whose extremes do no
-    harm has none.
+    of the Real ones are called Fake, among the NEAR views next beyond it. Of all such bounds the one that leaves out
+    most. A measure whose extremes do no harm has none.
     """
     clean = looks.ways == 0
     usual = _wrong(looks, clean)
-    found = {}
+    found, kinds = {}, np.array([MOVES.get(name) for name, _ in DAMAGE], object)
     for at, (name, (too_little, _)) in enumerate(WORDS.items()):
+        about = clean | (kinds[looks.ways] == name)  # a blurred face that is bright says nothing about light
         values = looks.evidence[:, at] if too_little else -looks.evidence[:, at]
         collections = [clean & (looks.sources == source) for source in set(looks.sources)]
         quantiles = [np.quantile(values[of], LOST) for of in collections if of.sum() >= COLLECTION]
         limit = min(quantiles, default=-np.inf)
-        for cut in np.unique(np.round(values[values <= limit], 2))[::-1]:
-            beyond = values < cut
-            if min((beyond & (looks.labels == label)).sum() for label in (REAL, FAKE)) < FEWEST:
-                break
-            alarms = (looks.said[beyond & (looks.labels == REAL)] == CLASSES[FAKE]).mean()
-            if _wrong(looks, beyond) >= WORSE * usual or alarms >= ALARMS:
-                found[name] = float(cut if too_little else -cut)
+        order = np.flatnonzero(about & (values <= limit))
+        order = order[np.argsort(-values[order], kind="stable")]
+        for at_cut in range(0, len(order) - NEAR + 1, 5):
+            next_ones = np.zeros(len(values), bool)
+            next_ones[order[at_cut : at_cut + NEAR]] = True
+            if min((next_ones & (looks.labels == label)).sum() for label in (REAL, FAKE)) < FEWEST:
+                continue
+            alarms = (looks.said[next_ones & (looks.labels == REAL)] == CLASSES[FAKE]).mean()
+            if _wrong(looks, next_ones) >= max(WORSE * usual, usual + LEAST) or alarms >= ALARMS:
+                cut = values[order[at_cut]]
+                found[name] = round(float(cut if too_little else -cut), 2)
                 break
     return found
 

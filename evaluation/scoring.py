@@ -114,8 +114,11 @@ class Views(Dataset):
             changed, found = (image, boxes) if change is None else self.changed(image, change)
             large = [box for box in found if large_enough(box)]
             for of_spec, spec in zip(views, self.specs, strict=True):
-                seen = spec.seen(changed, large)
-                evidence = [astuple(measure(view)) if spec in self.measured else (0.0,) * 3 for view in seen]
+                seen, sides = spec.seen(changed, large), spec.sides(changed.size, large)
+                evidence = (
+                    [astuple(measure(*of)) for of in zip(seen, sides, strict=True)] if spec in self.measured else []
+                )
+                evidence = evidence or [(0.0,) * 3] * len(seen)
                 small = len(found) - len(large) if spec.frame == "face" else 0
                 of_spec.append(Prepared(spec.prepared(seen), np.reshape(evidence, (-1, 3)), small))
         return views

@@ -17,15 +17,14 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from imaging.boxes import BoxError, heif_pixels
 from imaging.colour import ADOBE_RGB, to_srgb
+from imaging.kinds import LFS, READ, sniff
 from imaging.marks import gif_frames, jpeg_scans
 
 DOOR_VERSION = 3  # raise it when the pixels or the answer for any file change: it keys stored indexes
@@ -40,9 +39,7 @@ MAX_HEIC_PIXELS = 3 * MAX_PIXELS  # of all tiles and of transparency; an honest 
 MAX_GIF_FRAMES = 10_000
 MAX_TIFF_PAGES = 1_000
 
-EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".mpo"))
 ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
-_PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 # Pillow refuses at twice this number, inside its plug-ins too, where only a header has been read.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
@@ -56,33 +53,6 @@ _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError,
     AssertionError, EOFError, struct.error, zlib.error,
 )  # fmt: skip
-
-# First bytes -> what the file looks like. Kinds that we accept carry Pillow's name for them.
-_MAGIC = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"BM", "BMP"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
-    (b"%PDF", "PDF"),
-    (b"PK\3\4", "ZIP"),
-    (b"PK\5\6", "ZIP"),
-    (b"%!PS", "EPS/PostScript"),
-    (b"\xc5\xd0\xd3\xc6", "EPS/PostScript"),
-    (b"8BPS", "PSD"),
-    (b"\0\0\1\0", "ICO"),
-    (b"DDS ", "DDS"),
-    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"qoif", "QOI"),
-    (b"SIMPLE  =", "FITS"),
-    (b"\x1a\x45\xdf\xa3", "video"),
-    (b"FLV\1", "video"),
-)
 
 _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -136,13 +106,15 @@ def open_image(source: bytes | str | os.PathLike, *, max_bytes: int = MAX_BYTES)
         raise ImageError("empty-file", "the file is empty (0 bytes)")
     if len(data) > max_bytes:
         raise _too_large(max_bytes)
-    kind = _sniff(data)
-    if kind not in (*_PILLOW_FORMATS, "HEIC"):
+    kind = sniff(data)
+    if kind not in READ:
         raise _unsupported(kind)
     _check_container(kind, data)
     scans = _count_scans(data) if kind == "JPEG" else 1
     try:
         with _header(kind, data) as opened:
+            if kind == "TIFF" and _is_auxiliary(opened):  # the small copy with which a raw file begins
+                raise _unsupported("a camera's raw file")
             _check_shape(*opened.size)
             _check_work(*opened.size, scans)
             notes = [*_frame_notes(opened, data), *_depth_notes(opened, kind, data)]
@@ -201,67 +173,6 @@ def _open_without_waiting(path, flags: int) -> int:
     handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     os.set_blocking(handle, True)
     return handle
-
-
-def list_images(folder: str | os.PathLike, *, on_error: Callable[[OSError], None] = lambda error: None) -> list[Path]:
-    """Every image file below `folder`, by its extension in any case, sorted. on_error: as in list_files."""
-    return [path for path in list_files(folder, on_error=on_error) if is_image(path)]
-
-
-def is_image(path: Path) -> bool:
-    """Whether a file is named like an image."""
-    return path.suffix.lower() in EXTENSIONS
-
-
-def list_files(folder: str | os.PathLike, *, on_error: Callable[[OSError], None] = lambda error: None) -> list[Path]:
-    """Every file below `folder`, sorted. Hidden ones are passed over; links are followed, each folder entered once.
-
-    on_error: called with the error, and the folder in its `filename`, for each folder that cannot be entered.
-    """
-    found, entered = [], set()
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=on_error):
-        place = os.path.realpath(parent)
-        if place in entered:  # a link to a folder above
-            folders.clear()
-            continue
-        entered.add(place)
-        try:
-            os.stat(os.path.join(parent, os.curdir))  # its names can be read without the right to what they name
-        except OSError as error:
-            on_error(OSError(error.errno, error.strerror, parent))
-            folders.clear()
-            continue
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [path for name in files if not name.startswith(".") and (path := Path(parent, name)).is_file()]
-    return sorted(found)
-
-
-def _sniff(data: bytes) -> str | None:
-    """What the first bytes say: a Pillow format we accept, another kind by name, or None."""
-    for magic, kind in _MAGIC:
-        if data.startswith(magic):
-            return kind
-    if data[:4] == b"RIFF":
-        return {b"WEBP": "WEBP", b"AVI ": "video"}.get(data[8:12])
-    if data[4:8] == b"ftyp":
-        return _sniff_ftyp(data)
-    text = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if b"<svg" in text:
-        return "SVG"
-    if b"<!doctype html" in text or b"<html" in text or b"<script" in text:
-        return "HTML"
-    return None
-
-
-def _sniff_ftyp(data: bytes) -> str:
-    """AVIF, HEIC and MP4 share one container; the brands in its first box tell them apart."""
-    length = min(max(int.from_bytes(data[:4], "big"), 16), 256)
-    brands = {data[8:12], *(data[i : i + 4] for i in range(16, length, 4))}
-    if brands & {b"avif", b"avis"}:
-        return "AVIF"
-    if brands & {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}:
-        return "HEIC"
-    return "video"
 
 
 def _heif_plugin():
@@ -445,6 +356,8 @@ def _profile(image: Image.Image, exif: Image.Exif) -> bytes | None:
 
 def _unsupported(kind: str | None) -> ImageError:
     looks = f" (it looks like {kind})" if kind else ""
+    if kind == LFS:
+        looks = " (it is a Git LFS pointer: `git lfs pull` fetches the picture)"
     return ImageError("unsupported-type", f"not a {ACCEPTED} image{looks}")
 
 

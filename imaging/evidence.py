@@ -39,8 +39,12 @@ class Evidence:
     light: float
 
 
-def measure(view: Image.Image) -> Evidence:
-    """What can be seen in a view (RGB, of any size)."""
+def measure(view: Image.Image, side: float = SIDE) -> Evidence:
+    """What can be seen in a view (RGB, of any size).
+
+    side: of what it shows, in pixels of the picture. Where that is less than SIDE, the view is enlarged and its noise
+    is smooth; so the noise is measured at the picture's own size.
+    """
     grey = view.convert("L")
     if grey.size != (SIDE, SIDE):
         grey = grey.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
@@ -48,7 +52,9 @@ def measure(view: Image.Image) -> Evidence:
     power = np.abs(np.fft.rfft2((pixels - pixels.mean()) * _WINDOW)) ** 2
     coarse, fine = power[_COARSE].mean(), power[_FINE].mean()
     sharpness = 10 * np.log10((fine + 1e-9) / (coarse + 1e-9))
-    return Evidence(float(sharpness), _noise(pixels), float(np.quantile(pixels, 0.9)))
+    own = max(8, min(SIDE, round(side)))
+    grain = pixels if own == SIDE else np.asarray(grey.resize((own, own), Image.Resampling.NEAREST), np.float32)
+    return Evidence(float(sharpness), _noise(grain), float(np.quantile(pixels, 0.9)))
 
 
 def lacking(found: Evidence, bounds: Mapping[str, float] | None) -> str | None:

@@ -79,6 +79,10 @@ class Preprocess:
         """The same as size x size RGB images."""
         return [self.view(image, box) for box in (boxes if self.frame == "face" else (None,))]
 
+    def sides(self, size: tuple[int, int], boxes: Sequence[Box] = ()) -> list[float]:
+        """The longer side of what each of them shows, in pixels of a picture of this size."""
+        return [max(self.region(size, box)[2:]) for box in (boxes if self.frame == "face" else (None,))]
+
     def prepared(self, seen: Sequence[Image.Image]) -> np.ndarray:
         """k size x size RGB images to (k, 3, size, size) float32."""
         return np.stack([self.normalise(np.asarray(view)) for view in seen]) if seen else self.no_views()

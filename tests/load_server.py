@@ -24,7 +24,7 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 from server_world import resident, running  # noqa: E402
 
-from imaging.door import list_images  # noqa: E402
+from imaging.listing import list_pictures  # noqa: E402
 from tools.benchmark.serve import ask, form, percentile  # noqa: E402
 
 TOLERANCE = 1e-4
@@ -34,7 +34,7 @@ SAMPLE = 20  # requests between two looks at the memory
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    images = list_images(args.images)[: args.different]
+    images = list(list_pictures(args.images).pictures)[: args.different]
     expected = scores_of(images, args.model)
     with running("--model", args.model, "--threads", args.threads) as server:
         load = Load(server, [(image.read_bytes(), expected[str(image)]) for image in images], args.requests)

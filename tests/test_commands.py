@@ -187,7 +187,7 @@ def test_dirty_folders(small_set, tmp_path, capsys):
     (tmp_path / "set/Train/Fake/Thumbs.db").write_bytes(b"x")
     assert tiny_run(tmp_path / "set", tmp_path / "run", "--epochs", 1) == 0
     said = capsys.readouterr().err
-    assert "1 image left out that cannot be read; 1 other file passed over" in said and "broken.jpg: damaged" in said
+    assert "1 image left out that cannot be read; passed over: 1 other file" in said and "broken.jpg: damaged" in said
     assert json.loads((tmp_path / "run/config.json").read_text())["data"]["Train"]["left_out"] == 1
     assert tiny_run(tmp_path / "set", tmp_path / "strict", "--strict") == 1
 

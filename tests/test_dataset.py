@@ -69,7 +69,7 @@ def test_what_cannot_be_read_is_counted_listed_and_left_out(dirty):
         ("broken.jpg", "damaged or cut short"),
         ("small.png", "the file is empty (0 bytes)"),
     ]
-    assert index.summary().endswith("8 Real, 8 Fake; 2 images left out that cannot be read; 2 other files passed over")
+    assert index.summary().endswith("2 images left out that cannot be read; passed over: 2 other files: 1 .db, 1 .txt")
     assert "broken.jpg: damaged" in dataset.list_left_out(index.left_out)
 
 

@@ -14,13 +14,14 @@ from detector.calibration import Calibration
 from evaluation import card, pages
 from evaluation.explain import can_explain
 from evaluation.scoring import score_index
-from imaging.door import list_images, open_image
+from imaging.door import open_image
+from imaging.listing import list_pictures
 from judging import Models, model_files
 from names import FAKE, REAL
 from webapp import create_app
 
 CHECKPOINT = DEFAULT_MODEL.with_suffix(".safetensors")
-FACES = sorted(path for path in list_images(ROOT / "samples") if "no-face" not in path.parts)
+FACES = sorted(path for path in list(list_pictures(ROOT / "samples").pictures) if "no-face" not in path.parts)
 EQUAL = 1e-4
 
 

@@ -19,7 +19,8 @@ from hostile import FORMATS, IMAGES, encode, scene
 from PIL import Image
 
 from imaging import door
-from imaging.door import ImageError, Picture, list_images, open_image
+from imaging.door import ImageError, Picture, open_image
+from imaging.listing import list_pictures
 
 ROOT = Path(__file__).parent.parent
 
@@ -408,32 +409,10 @@ def test_a_pipe_is_read_to_the_limit_only(endless, tmp_path):
     assert not writer.is_alive() and sum(written) < 2 * door.MAX_BYTES
 
 
-# --------------------------------------------------------------------------------------- list_images
-
-
-def test_images_of_a_folder(tmp_path):
-    wanted = ["B.JPG", "a.jpeg", "c.Png", "sub/a.webp", "sub/deep/x.TIFF", "z.avif", "z.bmp", "z.gif", "z.mpo", "z.tif"]
-    others = [".hidden.jpg", ".thumbs/a.jpg", "Thumbs.db", "notes.txt", "jpg", "a.jpg.part", "sub/.DS_Store", "a.heic"]
-    for name in reversed(wanted + others):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    (tmp_path / "folder.jpg").mkdir()
-    assert [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)] == wanted
-    assert list_images(tmp_path / "sub" / "deep") == list_images(str(tmp_path / "sub" / "deep"))
-    assert list_images(tmp_path / "none") == []
-
-
-def test_a_link_to_a_folder_above_is_no_second_folder(tmp_path):
-    (tmp_path / "a.jpg").touch()
-    (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)
-    assert list_images(tmp_path) == [tmp_path / "a.jpg"]
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 def test_a_pipe_in_a_folder_is_no_image(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert list_images(tmp_path) == []
+    assert list_pictures(tmp_path).pictures == ()
     with pytest.raises(ImageError, match="empty"):  # by hand: nobody writes to it, and nobody waits
         open_image(tmp_path / "pipe.jpg")
 

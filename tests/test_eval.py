@@ -20,7 +20,8 @@ from detector.calibration import Calibration
 from detector.checkpoint import read_metadata, read_weights, save_checkpoint
 from evaluation import calibrating, metrics, pages
 from evaluation.scoring import score_index
-from imaging.door import Picture, list_images, open_image
+from imaging.door import Picture, open_image
+from imaging.listing import list_pictures
 from tools import calibrate, report
 
 main_eval = importlib.import_module("eval").main_eval
@@ -377,7 +378,7 @@ def test_calibrate_keeps_what_an_onnx_file_computes(exported, small_set, tmp_pat
 @pytest.mark.parametrize("kind", [".safetensors", ".onnx"])
 def test_calibrate_makes_a_detector_look_in_the_mirror_and_stop_it(trained, exported, small_set, tmp_path, kind):
     model = {".safetensors": trained / "best.safetensors", ".onnx": exported}[kind]
-    images = list_images(small_set / "Validation")
+    images = list(list_pictures(small_set / "Validation").pictures)
     both, back = tmp_path / f"both{kind}", tmp_path / f"back{kind}"
     assert calibrate.main([str(model), "--data", str(small_set), "--mirror", "--out", str(both)]) == 0
     assert calibrate.main([str(both), "--data", str(small_set), "--no-mirror", "--out", str(back)]) == 0

@@ -27,7 +27,8 @@ from detector import Detector, ModelError, load
 from detector.backend_onnx import OnnxBackend
 from detector.backend_torch import head_of
 from detector.checkpoint import FORMAT, write_atomically
-from imaging.door import ImageError, list_images, open_image
+from imaging.door import ImageError, open_image
+from imaging.listing import list_pictures
 from imaging.preprocess import Preprocess
 
 IMAGES = 200
@@ -112,7 +113,7 @@ def prepared_images(preprocess: Preprocess, folder: str | None) -> Iterator[np.n
             coarse = Image.fromarray(draw.integers(0, 256, (side, side, 3), dtype=np.uint8))
             yield preprocess(coarse.resize((preprocess.size, preprocess.size)))[None]
         return
-    paths = list_images(folder)
+    paths = list_pictures(folder).pictures
     for path in paths[:: max(1, len(paths) // IMAGES)][:IMAGES]:
         yield preprocess(open_image(path).image)[None]
 
