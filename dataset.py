@@ -24,13 +24,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from imaging.door import DOOR_VERSION, ImageError, Picture, open_image, read_bytes
 from imaging.faces import FINDER_VERSION, Face, FaceFinder
 from imaging.listing import list_pictures, others_in_words
 from imaging.preprocess import Box
 from names import CLASSES, FAKE, REAL
+from progress import Bar
 from quiet import cache_folder
 
 STORE_VERSION = 2  # raise it when the rows of a store change
@@ -314,7 +314,7 @@ def in_threads(work: Callable, items: Sequence, desc: str) -> None:
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         done = pool.map(work, items)
-        for _ in tqdm(done, total=len(items), desc=desc, unit="img", disable=None, leave=False):
+        for _ in Bar(done, total=len(items), desc=desc, unit="img"):
             pass
     finally:
         pool.shutdown(cancel_futures=True)

@@ -28,8 +28,6 @@ from pathlib import Path
 from threading import Lock
 
 try:
-    from tqdm import tqdm
-
     from detector import DEFAULT_MODEL, Detector, ModelError, Verdict, load
     from detector.prior import prior_share
     from evaluation.answers import Answer, Answers, shown
@@ -38,6 +36,7 @@ try:
     from imaging.door import MAX_BYTES, ImageError, Picture, open_image
     from imaging.listing import list_pictures
     from names import ARCHITECTURES
+    from progress import Bar
 except ModuleNotFoundError as absent:  # a sentence with the remedy, instead of a traceback
     from quiet import missing
 
@@ -168,8 +167,7 @@ def read(source, *, max_bytes: int) -> Picture:
 
 def progress(answers: Iterator, total: int) -> Iterator:
     """A bar for many images, where it does not run through the verdicts on the same terminal."""
-    hidden = True if total < 2 or sys.stdout.isatty() else None
-    return tqdm(answers, total=total, unit="img", disable=hidden, leave=False)
+    return Bar(answers, total=total, desc="judging", unit="img", disable=total < 2 or sys.stdout.isatty())
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:

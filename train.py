@@ -101,6 +101,7 @@ def run(args: argparse.Namespace, out: Path, ranks: Ranks) -> int:
     if args.threads or earlier:
         torch.set_num_threads(args.threads or earlier["threads"])  # the order of sums depends on it
     keep_freed_memory()
+    check_files(args)
     say(f"device: {describe_device(device)}", ranks)
     with ranks.first_alone():  # the others find on the disk what it has made
         if ranks.first:
@@ -332,6 +333,14 @@ def make_preprocess(args: argparse.Namespace) -> Preprocess:
 def default_workers(device: torch.device, ranks: Ranks) -> int:
     """On a CPU the network itself takes all cores; beside a GPU, decoding wants them."""
     return 0 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) // ranks.size))
+
+
+def check_files(args: argparse.Namespace) -> None:
+    """What fails cheaply fails before the data are indexed: the weights to start from, the teacher's table."""
+    if args.pretrained not in ("none", "imagenet"):
+        model.load_backbone(model.create_model(args.arch, head=args.head), read_pretrained(args.pretrained), args.arch)
+    if args.teacher:
+        open(args.teacher).close()
 
 
 def soft_targets(args: argparse.Namespace, index: dataset.Index) -> np.ndarray | None:

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from dataset import DatasetError, DeepFakeDataset, Index, make_loader
 from detector import Detector, ModelError, large_enough, most_fake
@@ -28,6 +27,7 @@ from imaging.door import ImageError
 from imaging.evidence import Evidence, lacking, measure
 from imaging.faces import FaceFinder
 from imaging.preprocess import Box, Preprocess
+from progress import Bar
 
 BATCH_SIZE = 32  # pictures
 FAULT = -1
@@ -213,9 +213,7 @@ def _score(
     loader = make_loader(views, batch_size=batch_size, workers=workers, collate_fn=join_views)
     found: dict[str, list[np.ndarray]] = {name: [np.empty((0, len(changes), 4))] for name in detectors}
     failed: dict[str, ModelError] = {}
-    with tqdm(
-        total=len(index.samples), desc=desc, unit="img", disable=None if ranks.first else True, leave=False
-    ) as progress:
+    with Bar(total=len(index.samples), desc=desc, unit="img", disable=not ranks.first) as progress:
         for prepared in loader:
             for name, detector in detectors.items():
                 if name in failed:

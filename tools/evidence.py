@@ -20,7 +20,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from dataset import Index
 from detector import ModelError, load
@@ -31,6 +30,7 @@ from evaluation.choosing import validation_images
 from evaluation.report import to_text
 from imaging.evidence import WORDS
 from names import ARCHITECTURES
+from progress import Bar
 
 FACES = 60  # of each class and collection
 
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         check_name(out, Path(args.model), overwrite=args.overwrite)
         detector = load(args.model, arch=args.arch, device=args.device)
         index = drawn(validation_images(Path(args.data), detector), args.faces)
-        looks = bounds.look(detector, index, each=lambda items: tqdm(items, desc="damaging", unit="img", disable=None))
+        looks = bounds.look(detector, index, each=lambda items: Bar(items, desc="damaging", unit="img"))
         found, rows = bounds.bounds(looks), bounds.table(looks)
         calibration = dataclasses.replace(detector.metadata.calibration, evidence=found)
         with_metadata(args.model, dataclasses.replace(detector.metadata, calibration=calibration), out)

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from scipy.ndimage import map_coordinates
-from tqdm import tqdm
 
 from names import CLASSES, FAKE, REAL
+from progress import Bar
 
 VERSION = 1  # raise it when the bytes change for the same arguments: a folder of another version is not kept
 CROPS = (128, 256)  # side in the photograph, pixels; each photograph has room for the largest
@@ -118,7 +118,7 @@ def make_samples(out: Path, *, per_class: int = 600, size: int = 128, seed: int 
     # Made beside its place and moved there whole: an interrupted run leaves no half set behind.
     with (
         tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}-") as folder,
-        tqdm(total=per_class, desc=f"making {out}", unit="pair", disable=None, leave=False) as progress,
+        Bar(total=per_class, desc=f"making {out}", unit="pair") as progress,
     ):
         whole = Path(folder) / "whole"
         for split, count in split_sizes(per_class).items():
@@ -164,7 +164,7 @@ def is_kept(out: Path, sources: str, per_class: int) -> bool:
     raise SamplesError(f"{out} is not empty and not the set that these arguments make; give another folder")
 
 
-def write_split(folder: Path, count: int, size: int, rng: np.random.Generator, progress: tqdm) -> None:
+def write_split(folder: Path, count: int, size: int, rng: np.random.Generator, progress: Bar) -> None:
     """`count` pairs: a Real, and a Fake made from the same crop and saved by the same encoder at the same quality.
 
     Paired, so that nothing but the manipulation differs between the classes: neither what is to be seen nor the

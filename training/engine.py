@@ -17,12 +17,12 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 import model
 from dataset import POWERS, Index, chances
 from evaluation.ranks import ALONE, Ranks
 from imaging.preprocess import Preprocess
+from progress import Bar
 from training.augment import network_input
 from training.recipes import Recipe
 
@@ -353,9 +353,9 @@ def train_epoch(
     """
     steps, batches = step_sizes(sizes, learner.recipe), iter(batches)
     began, before = time.perf_counter(), progress.seconds
-    shown = tqdm(
-        steps[progress.step :], initial=progress.step, total=len(steps), desc=desc, unit="step", leave=False,
-        disable=None if learner.ranks.first else True,
+    shown = Bar(
+        steps[progress.step :], initial=progress.step, total=len(steps), desc=desc, unit="step",
+        disable=not learner.ranks.first,
     )  # fmt: skip
     for count in shown:
         # What the network draws (dropout) depends on where the step stands alone, so no generator has a past.

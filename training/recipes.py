@@ -117,7 +117,10 @@ class Recipe:
             if not all(low <= number <= high for number in numbers):
                 raise ValueError(f"{field.name} is {value}; it must be from {low:g} to {high:g}")
         if self.head_epochs >= self.epochs:
-            raise ValueError(f"head_epochs is {self.head_epochs}; it must be less than the {self.epochs} epochs")
+            raise ValueError(
+                f"head_epochs is {self.head_epochs}; it must be less than the {self.epochs} epochs"
+                f" (--set head_epochs={max(0, self.epochs - 1)}, or more --epochs)"
+            )
 
     def crop(self, epoch: int, size: int) -> int:
         """Side of a training image in epoch 1, 2, ..., pixels. size: of the network's input."""

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 import dataset
 import names
@@ -20,6 +19,7 @@ from detector import Detector
 from detector.backend_torch import TorchBackend, assumed_metadata
 from evaluation.scoring import score_index
 from model import create_model
+from progress import Bar
 from tools.benchmark.measure import CORES
 from tools.benchmark.predict import make_images
 
@@ -90,7 +90,7 @@ def compare(what: str, detectors: dict[str, Detector], index: dataset.Index, rep
     """Pairs of one and two models, in turns; the first pair warms up. Seconds, and the median of the pairs' ratios."""
     first = dict(list(detectors.items())[:1])
     pairs = []
-    for turn in tqdm(range(repeats + 1), desc=what, disable=None, leave=False):
+    for turn in Bar(range(repeats + 1), desc=what):
         order = (first, detectors) if turn % 2 else (detectors, first)
         times = {len(chosen): spent(chosen, index) for chosen in order}
         pairs.append((times[1], times[2]))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from progress import Bar
 from tools.benchmark.measure import CORES, ROOT, measure
 
 # The original's way, as faithfully as it is known: everything is imported, the weights are loaded, then each image is
@@ -79,7 +79,7 @@ def predict(arch: str, repeats: int, folder: Path, model: Path | None = None) ->
     rows = []
     for what, (theirs, mine) in cases.items():
         pairs = folder_pairs(repeats) if "folder" in what else repeats
-        turns = tqdm(range(pairs + 1), desc=what, disable=None, leave=False)
+        turns = Bar(range(pairs + 1), desc=what)
         times = [(measure(theirs), measure(mine)) for _ in turns]
         rows.append({"what": what} | compare(times[1:]))  # the first pair warms the file cache
     rows += [warm_folder(rows)]

@@ -23,8 +23,7 @@ from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from pathlib import Path
 
-from tqdm import tqdm
-
+from progress import Bar
 from tools.benchmark.measure import CORES, ROOT, peak_mb
 from tools.benchmark.predict import make_images, make_models
 
@@ -72,7 +71,7 @@ def compare(clients: int, commands: dict[str, list], uploads: list, repeats: int
         for server in servers.values():
             server.turn(clients, uploads, WARM_UP)
         turns: dict[str, list[dict]] = {name: [] for name in servers}
-        for _ in tqdm(range(repeats), desc=f"{clients} clients", disable=None, leave=False):
+        for _ in Bar(range(repeats), desc=f"{clients} clients"):
             for name, server in servers.items():
                 turns[name].append(server.turn(clients, uploads, seconds))
         return {"clients": clients} | summary(turns, {name: server.peak_mb() for name, server in servers.items()})

@@ -10,8 +10,7 @@ import sys
 import tempfile
 import time
 
-from tqdm import tqdm
-
+from progress import Bar
 from tools.benchmark.measure import CORES, ROOT, Helper
 
 ORIGINAL = [sys.executable, "tools/benchmark/original.py"]
@@ -65,7 +64,7 @@ def take_turns(sides: dict[str, list], repeats: int, *, seconds: float, warm_up:
     build = {name: helper.work(1) for name, helper in helpers.items()}
     steps = {name: max(1, round(seconds * warm_up / helper.work(warm_up))) for name, helper in helpers.items()}
     times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in tqdm(range(repeats), desc="pairs", disable=None, leave=False):
+    for _ in Bar(range(repeats), desc="pairs"):
         for name, helper in helpers.items():
             times[name].append(helper.work(steps[name]) / steps[name])
     return times, {name: helper.close() for name, helper in helpers.items()}, build
