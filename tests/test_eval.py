@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import sklearn.metrics as sk
-from conftest import make_image, make_set
+from conftest import made_once, make_image, make_set
 from PIL import Image
 
 from dataset import index_folder
@@ -34,8 +34,11 @@ def table(path):
 
 @pytest.fixture(scope="module")
 def evaluated(trained, small_set, tmp_path_factory):
-    """An evaluation of two models with everything: Test, and a foreign set with sources."""
-    root = tmp_path_factory.mktemp("evaluated")
+    """An evaluation of two models with everything: Test, and a foreign set with sources. Nobody changes it."""
+    return made_once(tmp_path_factory, "evaluated", lambda root: evaluate(trained, small_set, root)) / "out"
+
+
+def evaluate(trained, small_set, root) -> None:
     for source, fake, count in (("Real/phone", False, 6), ("Real/film", True, 5), ("Fake/grid", True, 7)):
         (root / "foreign" / source).mkdir(parents=True)
         for i in range(count):
@@ -43,7 +46,6 @@ def evaluated(trained, small_set, tmp_path_factory):
     models = ["--models", trained / "best.safetensors", trained / "last.safetensors"]
     command = [*models, "--data", small_set, "--extra", f"other={root / 'foreign'}", "--robustness", "--stability"]
     assert main_eval([*map(str, command), "--out", str(root / "out")]) == 0
-    return root / "out"
 
 
 def predicted(path):
