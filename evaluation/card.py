@@ -155,9 +155,12 @@ def counts(card: Card) -> list[dict]:
 
 
 def named(card: Card, source: str) -> str:
-    """A source of training images as data_sets.json calls it: by its own name, else by that of the whole folder."""
+    """A source of training images as data_sets.json calls it: by its own name, its folder's, or that of its set."""
     for name in (source, card.folder):
         if name in card.known:
+            return name
+    for name, about in card.known.items():
+        if source in about.get("sources", []):
             return name
     raise CardError(
         f"{card.path.parent / DATA_SETS} says nothing of {source or card.folder}, which {card.path} was trained on; add"

@@ -234,7 +234,9 @@ def recall(row: dict, name: str) -> str:
 
 def again(card: Card) -> list[str]:
     """The commands that make and judge such a detector, and with what this one was made."""
-    run = f"results/{card.path.stem}"
+    run, steps = f"results/{card.path.stem}", card.of_training("steps")
+    if isinstance(steps, list):  # several runs, each from the last one's weights
+        return ["```\n" + "\n".join([*map(str, steps), evaluation_command(card)]) + "\n```", *this_one(card)]
     lines, checkpoint = [f"{training_command(card)} --out {run}"], f"{run}/best.safetensors"
     if card.metadata.preprocess.mirror and not card.of_training("arguments", "mirror"):  # it was made to afterwards
         data = shlex.quote(Path(card.of_training("arguments", "data") or "data").name)
@@ -243,6 +245,11 @@ def again(card: Card) -> list[str]:
     if card.path.suffix == ".onnx":
         lines.append(f"python -m tools.export {checkpoint} --out {shlex.quote(card.path.as_posix())}")
     lines.append(evaluation_command(card))
+    return ["```\n" + "\n".join(lines) + "\n```", *this_one(card)]
+
+
+def this_one(card: Card) -> list[str]:
+    """When and on what it was made."""
     facts = {name: card.of_training(name) for name in ("started", "device", "precision", "git_commit")}
     told = [f"{name.replace('_', ' ')} `{value}`" for name, value in facts.items() if isinstance(value, str)]
     start = card.of_training("settings", "pretrained")
@@ -253,7 +260,7 @@ def again(card: Card) -> list[str]:
     versions = card.of_training("versions")
     if isinstance(versions, dict):
         told.append("versions " + ", ".join(f"{name} {value}" for name, value in versions.items()))
-    return ["```\n" + "\n".join(lines) + "\n```", f"This one: {'; '.join(told)}." if told else ""]
+    return [f"This one: {'; '.join(told)}."] if told else []
 
 
 def training_command(card: Card) -> str:
