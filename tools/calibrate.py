@@ -16,6 +16,7 @@ Exit status: 0 calibrated; 1 the file cannot be written; 2 usage, or no usable d
 import argparse
 import dataclasses
 import sys
+from collections import Counter
 from pathlib import Path
 
 import dataset
@@ -28,7 +29,7 @@ from evaluation import calibrating, metrics
 from evaluation.choosing import validation_images
 from evaluation.scoring import Judged, score_index
 from model import MODELS
-from names import percent
+from names import CLASSES, percent
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,7 +60,11 @@ def main(argv: list[str] | None = None) -> int:
 def calibrated(metadata: Metadata, index: dataset.Index, judged: Judged, *, balance: str) -> Metadata:
     calibration = calibrating.of_index(index, judged.logits, balance=balance)
     calibration = dataclasses.replace(calibration, evidence=metadata.calibration.evidence)
-    facts = {"calibrated": calibrating.numbers(index.labels, judged, calibration)}
+    counts = Counter("/".join(filter(None, (CLASSES[one.label], one.source))) for one in index.samples)
+    facts = {
+        "calibrated": calibrating.numbers(index.labels, judged, calibration),
+        "calibrated_on": {"n": len(index.samples), "digest": index.digest, "sources": dict(counts)},
+    }
     return dataclasses.replace(metadata, calibration=calibration, training=metadata.training | facts)
 
 
@@ -69,10 +74,10 @@ def default_name(path: Path) -> Path:
 
 def print_meaning(calibration: Calibration, prior: float) -> None:
     """What some scores mean where another share of the pictures than half is fake."""
-    scores = sorted({0.1, HALF, 0.9, 0.99, calibration.lowest_fake})
+    scores = {percent(score): score for score in sorted({0.1, HALF, 0.9, 0.99, calibration.lowest_fake})}
     print(f"where {in_words(prior)} pictures is fake, a score of")
-    for score in scores:
-        print(f"  {percent(score):>5} means that {percent(with_prior(score, prior))} of such pictures are")
+    for told, score in scores.items():
+        print(f"  {told:>5} means that {percent(with_prior(score, prior))} of such pictures are")
 
 
 def print_change(before: Metadata, after: Metadata, index: dataset.Index, logits, *, prior: float | None) -> None:
