@@ -326,7 +326,9 @@ def sentences(facts: dict) -> list[str]:
     return lines
 
 
-def interval_text(value: float, interval: list | None) -> str:
+def interval_text(value: float | None, interval: list | None) -> str:
+    if value is None:  # nothing was decided
+        return "not known"
     return f"{value:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
 
 

@@ -100,4 +100,9 @@ def test_its_card_is_made_from_its_evaluations(tmp_path):
     said = json.loads(DEFAULT_MODEL.with_suffix(".card.json").read_text())
     assert json.loads(json.dumps(card.as_json(made))) == said
     names = {one.set_name: one.role for one in made.found}
-    assert names == {"dfdc/Test": pages.IN_DOMAIN, "stylegan/Test": pages.IN_DOMAIN, "cifake": pages.FOREIGN}
+    assert names == {
+        "dfdc/Test": pages.IN_DOMAIN,
+        "stylegan/Test": pages.IN_DOMAIN,
+        "cifake": pages.FOREIGN,
+        "portraits": pages.FOREIGN,
+    }
