@@ -43,7 +43,7 @@ def main() -> None:
     endless = batches(data, spec, recipe, "auto", 0 if device.type == "cpu" else 8)
     if kind == "held":
         endless = itertools.repeat(tuple(part.to(device) for part in next(endless)))
-    progress = engine.Bar()
+    progress = engine.Progress()
 
     def work(count: int) -> None:
         for images, labels in itertools.islice(endless, count):
