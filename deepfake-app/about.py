@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,8 @@ from PIL import Image
 
 from appconfig import ENVELOPE_BYTES, MEDIA_TYPES, Config
 from detector import Detector, ModelError, Verdict
+from detector.answer import answer as picture_answer
+from detector.answer import thresholds
 from imaging.door import MAX_ASPECT, MAX_BYTES, MAX_PIXELS, MIN_SIDE, Picture
 from imaging.kinds import EXTENSIONS
 
@@ -27,27 +28,10 @@ def answer(
     detector: Detector, name: str, picture: Picture, verdict: Verdict, explanation: "Explanation | None"
 ) -> dict:
     """What `predict.py --json` writes of an image, with `message` and, where it was asked for, the heat map."""
-    calibration = detector.metadata.calibration
-    width, height = picture.image.size
-    said = {
-        "verdict": verdict.verdict,
-        "score": verdict.score,
-        "faces": [asdict(face) for face in verdict.faces],
-        "rule": verdict.rule and asdict(verdict.rule),
-        "image": {"width": width, "height": height, "format": picture.format},
-        "notes": [*verdict.notes, *calibration.notes()],
-        "thresholds": thresholds(detector),
-        "model": {"name": name, "arch": detector.metadata.arch, "sha256": detector.sha256},
-        "message": verdict.verdict,
-    }
+    said = picture_answer(detector, name, picture, verdict) | {"message": verdict.verdict}
     if explanation is not None:
         said |= {"heatmap": data_url(explanation.overlay), "heatmap_sentence": explanation.sentence}
     return said
-
-
-def thresholds(detector: Detector) -> dict:
-    calibration = detector.metadata.calibration
-    return {"fake": calibration.threshold, "unsure": calibration.band and list(calibration.band)}
 
 
 def data_url(image: Image.Image) -> str:

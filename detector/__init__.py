@@ -27,10 +27,10 @@ from detector.checkpoint import Metadata, ModelError, find_models, kind_of_file,
 from imaging.door import Picture
 from imaging.evidence import lacking, measure
 from imaging.faces import FaceFinder
-from names import CLASSES, FAKE, REAL, UNSURE, percent
+from names import CLASSES, FAKE, UNSURE, percent
 
 __all__ = [
-    "DEFAULT_MODEL", "Detector", "FaceVerdict", "Metadata", "ModelError", "Verdict", "find_models", "load", "most_fake",
+    "DEFAULT_MODEL", "Detector", "FaceVerdict", "Metadata", "ModelError", "Verdict", "find_models", "decisive", "load",
 ]  # fmt: skip
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "models" / "default.onnx"  # judges where no other is named
@@ -75,9 +75,13 @@ def large_enough(box: Sequence[float]) -> bool:
     return max(box[2:]) >= MIN_FACE
 
 
-def most_fake(logits: np.ndarray) -> int:
-    """Which of an image's views, (k, 2) logits, looks most like a fake."""
-    return int(np.argmax(logits[:, FAKE] - logits[:, REAL]))
+def decisive(scores: Sequence[float], shows: Sequence[bool]) -> int:
+    """Which of a picture's faces speaks for it: the highest score of those that show enough, of all where none does.
+
+    Any number that rises with the score will do, the margin of the logits say.
+    """
+    among = [place for place, enough in enumerate(shows) if enough] or range(len(scores))
+    return max(among, key=lambda place: scores[place])
 
 
 def _unjudged(small: int, found: int, count: int) -> list[str]:
@@ -169,17 +173,16 @@ class Detector:
             FaceVerdict(box, None, UNSURE) if place not in looks else looks[place].verdict(box, calibration)
             for place, box in enumerate(boxes)
         )
-        # Of faces that show enough, if there are any: the highest score of the others means nothing.
-        clear = [look.score for look in looks.values() if not look.lacks]
-        highest = max(clear or [look.score for look in looks.values()], default=None)
-        verdicts = {face.verdict for face in faces} | ({UNSURE} if count > len(faces) else set())
-        verdict = next(word for word in (CLASSES[FAKE], UNSURE, CLASSES[REAL]) if word in verdicts)
-        notes = [*picture.notes, *_unjudged(len(faces) - len(judged), len(faces), count)]
         lacks = {place: look.lacks for place, look in looks.items() if look.lacks}
+        notes = [*picture.notes, *_unjudged(len(faces) - len(judged), len(faces), count)]
         notes += [words if len(faces) == 1 else f"face {place + 1}: {words}" for place, words in lacks.items()]
-        rule = calibration.group(len(clear), highest) if verdict == CLASSES[FAKE] and len(clear) > 1 else None
+        if not looks:
+            return Verdict(UNSURE, None, tuple(notes), faces)
+        scores = [look.score for look in looks.values()]
+        highest = scores[decisive(scores, [not look.lacks for look in looks.values()])]
+        shown = len(looks) - len(lacks)
+        verdict, rule = calibration.picture(highest, shown, count - shown)
         if rule and not rule.stands_out:
-            verdict = UNSURE
             notes.append(_stands_out(rule, sum(face.verdict == CLASSES[FAKE] for face in faces)))
         return Verdict(verdict, highest, tuple(notes), faces, rule)
 

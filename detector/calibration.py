@@ -103,6 +103,20 @@ class Calibration:
             return UNSURE
         return CLASSES[FAKE] if score >= self.threshold else CLASSES[REAL]
 
+    def picture(self, highest: float, faces: int, passed: int = 0) -> tuple[str, Group | None]:
+        """The verdict about a picture, and how its highest score stands among several faces where it says Fake.
+
+        highest: score, of the `faces` that can be judged (where none can, it means nothing; NaN: there is none).
+        passed: how many more faces cannot. Fake needs a face that stands out among so many, Real every face judged.
+        """
+        if not faces or math.isnan(highest):
+            return UNSURE, None
+        word = self.verdict(highest)
+        if word == CLASSES[FAKE] and faces > 1:
+            group = self.group(faces, highest)
+            return word if group.stands_out else UNSURE, group
+        return UNSURE if word == CLASSES[REAL] and passed else word, None
+
     def group(self, faces: int, highest: float) -> Group:
         """How the highest score stands among those of so many faces.
 
@@ -114,16 +128,6 @@ class Calibration:
             return Group(faces, highest, None, None, None)
         rarity, allowed = self.share_above(np.array([highest, self.lowest_fake])).tolist()
         return Group(faces, highest, rarity, 1 - (1 - rarity) ** faces, allowed)
-
-    def held_back(self, scores: np.ndarray, faces: np.ndarray) -> np.ndarray:
-        """(n,) bool: which pictures are Unsure though their highest score says Fake: it stands out too little.
-
-        scores: (n,), the highest of each picture; faces: (n,), how many were judged in it.
-        """
-        several = np.flatnonzero((faces > 1) & (scores >= self.lowest_fake))
-        held = np.zeros(len(scores), bool)
-        held[several] = [not self.group(int(faces[i]), float(scores[i])).stands_out for i in several]
-        return held
 
     @property
     def lowest_fake(self) -> float:

@@ -27,3 +27,8 @@ def check_name(out: Path, model: Path, *, overwrite: bool) -> None:
         raise ValueError(f"--out {out}: a checkpoint is made; call it .safetensors")
     if out.exists() and not overwrite:
         raise ValueError(f"{out} is there already; choose another --out, or add --overwrite")
+
+
+def beside(model: Path, word: str) -> Path:
+    """best.onnx to best_calibrated.onnx, weights.pth to weights_calibrated.safetensors."""
+    return model.with_name(f"{model.stem}_{word}{'.onnx' if kind_of_file(model) == 'onnx' else '.safetensors'}")

@@ -20,6 +20,7 @@ from pathlib import Path, PurePath
 from PIL import Image
 
 from detector import Detector, Verdict
+from detector.answer import answer as detector_answer
 from detector.prior import in_words, with_prior
 from evaluation.drawing import framed, marked
 from evaluation.explain import Explanation
@@ -236,13 +237,11 @@ class JsonLines:
         self.prior = prior
 
     def answer(self, name: str, answer: Answer, detector: Detector, files: Files) -> None:
-        picture, verdict, calibration = answer.picture, answer.verdict, detector.metadata.calibration
-        width, height = picture.image.size
         more = {"stability": asdict(answer.stability)} if answer.stability else {}
         if files.annotated:
             more["annotated"] = str(files.annotated)
         if self.prior is not None:
-            more["prior"] = {"share": self.prior, "score": at_prior(verdict.score, self.prior)}
+            more["prior"] = {"share": self.prior, "score": at_prior(answer.verdict.score, self.prior)}
         if answer.explanation:
             about = answer.explanation
             scored = asdict(about.deletion) | {"explains": about.deletion.explains} if about.deletion else None
@@ -253,20 +252,8 @@ class JsonLines:
                 "face": None if about.face is None else about.face + 1,
                 "deletion": scored,
             }
-        self.write(
-            {
-                "file": name,
-                "verdict": verdict.verdict,
-                "score": verdict.score,
-                "faces": [asdict(face) for face in verdict.faces],
-                "rule": verdict.rule and asdict(verdict.rule),
-                "image": {"width": width, "height": height, "format": picture.format},
-                "notes": [*verdict.notes, *calibration.notes()],
-                "thresholds": {"fake": calibration.threshold, "unsure": calibration.band},
-                "model": {"name": detector.path.name, "arch": detector.metadata.arch, "sha256": detector.sha256},
-            }
-            | more
-        )
+        said = detector_answer(detector, detector.path.name, answer.picture, answer.verdict)
+        self.write({"file": name} | said | more)
 
     def failure(self, name: str, error: ImageError) -> None:
         self.write({"file": name, "error": {"slug": error.slug, "detail": error.detail}})

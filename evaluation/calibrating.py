@@ -10,7 +10,7 @@ from dataset import Index, source_weights
 from detector.calibration import HALF, Calibration
 from evaluation import metrics
 from evaluation.scoring import Judged
-from names import FAKE, REAL
+from names import FAKE, REAL, UNSURE
 
 TEMPERATURES = (0.05, 100.0)  # beyond them, scores are all but 0 and 1, or all but one number
 OFFSETS = (-10.0, 10.0)
@@ -121,7 +121,8 @@ def numbers(labels: np.ndarray, judged: Judged, calibration: Calibration) -> dic
     """metrics.summary of these images at the calibration's threshold and band, and what best_threshold would choose."""
     scores = calibration.scores(judged.logits)
     best = dict(zip(("best_threshold", "best_balanced_accuracy"), best_threshold(labels, scores), strict=True))
-    return metrics.summary(labels, scores, calibration.threshold, calibration.band, judged.doubtful(calibration)) | best
+    unsure = judged.verdicts(calibration) == UNSURE
+    return metrics.summary(labels, scores, calibration.threshold, calibration.band, unsure) | best
 
 
 def doubts(labels: np.ndarray, logits: np.ndarray) -> list[str]:

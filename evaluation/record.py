@@ -14,7 +14,7 @@ from evaluation import metrics
 from evaluation.scoring import Judged
 from evaluation.stability import CHANGES, unstable
 from evaluation.stress import UNTOUCHED
-from names import CLASSES, REAL
+from names import CLASSES, REAL, UNSURE
 
 SINGLE = 10  # images judged one by one, to measure how long one takes
 FORMAT, VERSION = "deepfake-detector evaluation", 2  # of the dictionary
@@ -85,7 +85,7 @@ def of_set(index: Index, judged: Judged, detector: Detector) -> dict:
     """What the detector says of the images of an index: numbers with intervals, sources, confusion."""
     calibration, labels, sources = detector.metadata.calibration, index.labels, index.sources
     scores, plain = calibration.scores(judged.logits), Calibration().scores(judged.logits)
-    at = calibration.threshold, calibration.band, judged.doubtful(calibration)
+    at = calibration.threshold, calibration.band, judged.verdicts(calibration) == UNSURE
     return {
         "confusion_matrix": metrics.confusion(labels, scores, calibration.threshold).tolist(),
         "metrics": metrics.summary(labels, scores, *at),
@@ -126,8 +126,7 @@ def of_sources(
 def of_stability(changed: dict[object, Judged], calibration: Calibration) -> dict:
     """How many verdicts flip under stability.CHANGES, from what is said after each; with Wilson's interval."""
     said = [changed[key] for key in (UNTOUCHED, *CHANGES)]
-    scores = np.stack([calibration.scores(judged.logits) for judged in said])
-    flips = unstable(scores, np.stack([judged.doubtful(calibration) for judged in said]), calibration)
+    flips = unstable(np.stack([judged.verdicts(calibration) for judged in said]))
     low, high = metrics.proportion_interval(int(flips.sum()), len(flips))
     return {"n": len(flips), "unstable": float(flips.mean()), "low": low, "high": high}
 

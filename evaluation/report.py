@@ -11,7 +11,7 @@ from dataset import Index
 from detector.calibration import Calibration
 from detector.checkpoint import write_atomically
 from evaluation.scoring import Judged
-from names import CLASSES, UNSURE
+from names import CLASSES
 
 PREDICTION_COLUMNS = ("path", "label", "source", "logit_real", "logit_fake", "score", "verdict", "faces")
 
@@ -21,7 +21,7 @@ def predictions_csv(index: Index, judged: Judged, calibration: Calibration) -> s
 
     Logits and score are empty where nothing was judged.
     """
-    scores, doubtful = calibration.scores(judged.logits), judged.doubtful(calibration)
+    scores, words = calibration.scores(judged.logits), judged.verdicts(calibration)
     numbers = np.column_stack([judged.logits.astype(object), scores.astype(object)])
     numbers[np.isnan(scores)] = None
     rows = (
@@ -32,11 +32,11 @@ def predictions_csv(index: Index, judged: Judged, calibration: Calibration) -> s
             "logit_real": real,
             "logit_fake": fake,
             "score": score,
-            "verdict": UNSURE if unsure else calibration.verdict(score),
+            "verdict": word,
             "faces": faces,
         }
-        for sample, (real, fake, score), unsure, faces in zip(
-            index.samples, numbers.tolist(), doubtful.tolist(), judged.faces.tolist(), strict=True
+        for sample, (real, fake, score), word, faces in zip(
+            index.samples, numbers.tolist(), words.tolist(), judged.faces.tolist(), strict=True
         )
     )
     return to_csv(list(rows), PREDICTION_COLUMNS)

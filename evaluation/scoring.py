@@ -11,7 +11,7 @@ everywhere else (Detector.judge). An image without a face has no logits (NaN): i
 
 import sys
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -20,13 +20,14 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from dataset import DatasetError, DeepFakeDataset, Index, make_loader
-from detector import Detector, ModelError, large_enough, most_fake
+from detector import Detector, ModelError, decisive, large_enough
 from detector.calibration import Calibration
 from evaluation.ranks import ALONE, Ranks
 from imaging.door import ImageError
 from imaging.evidence import Evidence, lacking, measure
 from imaging.faces import FaceFinder
 from imaging.preprocess import Box, Preprocess
+from names import FAKE, REAL
 from progress import Bar
 
 BATCH_SIZE = 32  # pictures
@@ -49,14 +50,11 @@ class Judged:
     def __getitem__(self, chosen) -> "Judged":
         return Judged(*(array[chosen] for array in self.arrays))
 
-    def doubtful(self, calibration: Calibration) -> np.ndarray:
-        """(n,) bool: which are Unsure whatever their score, as Detector.judge would say.
-
-        Fake needs a face that stands out among so many; Real needs every face judged. Without a score nothing is known.
-        """
-        scores = calibration.scores(self.logits)
-        says_fake = (scores >= calibration.lowest_fake) & (self.faces > 0)
-        return calibration.held_back(scores, self.faces) | (~says_fake & (self.passed > 0)) | np.isnan(scores)
+    def verdicts(self, calibration: Calibration) -> np.ndarray:
+        """(n,) words, as Detector.judge would say them."""
+        scores = calibration.scores(self.logits).tolist()
+        rows = zip(scores, self.faces.tolist(), self.passed.tolist(), strict=True)
+        return np.array([calibration.picture(*row)[0] for row in rows], object)
 
     @property
     def faulty(self) -> np.ndarray:
@@ -70,12 +68,19 @@ class Judged:
 
 
 class Prepared(NamedTuple):
-    """The views of one picture, or of several, one after the other."""
+    """A picture as a network gets it."""
 
-    views: np.ndarray | torch.Tensor  # (k, 3, h, w) float32
-    evidence: np.ndarray  # (k, 3), imaging.evidence of each; zeros where it was not wanted
-    small: int | np.ndarray  # how many faces are too small to be judged, of each picture; or FAULT
-    counts: np.ndarray | None = None  # of several pictures: how many views belong to each
+    views: np.ndarray  # (k, 3, h, w) float32
+    evidence: list[Evidence]  # of each view; none where it was not wanted
+    small: int  # how many faces are too small to be judged; or FAULT
+
+
+class Batch(NamedTuple):
+    """Several pictures as a network gets them: all their views, one after the other."""
+
+    views: torch.Tensor  # (sum of counts, 3, h, w) float32
+    counts: list[int]  # views of each picture
+    pictures: list[Prepared]  # the same without their views
 
 
 class Views(Dataset):
@@ -105,7 +110,7 @@ class Views(Dataset):
             raise
         except Exception as error:  # noqa: BLE001 - one picture's fault is not the end of the others
             print(f"{self.images.samples[i].path}: {ImageError.of_fault(error)}", file=sys.stderr)
-            return [[Prepared(spec.no_views(), np.empty((0, 3)), FAULT)] * len(self.changes) for spec in self.specs]
+            return [[Prepared(spec.no_views(), [], FAULT)] * len(self.changes) for spec in self.specs]
 
     def views(self, i: int) -> list[list[Prepared]]:
         image, boxes = self.images.picture(i).image, self.images.index.boxes[i]
@@ -115,12 +120,9 @@ class Views(Dataset):
             large = [box for box in found if large_enough(box)]
             for of_spec, spec in zip(views, self.specs, strict=True):
                 seen, sides = spec.seen(changed, large), spec.sides(changed.size, large)
-                evidence = (
-                    [astuple(measure(*of)) for of in zip(seen, sides, strict=True)] if spec in self.measured else []
-                )
-                evidence = evidence or [(0.0,) * 3] * len(seen)
+                evidence = list(map(measure, seen, sides)) if spec in self.measured else []
                 small = len(found) - len(large) if spec.frame == "face" else 0
-                of_spec.append(Prepared(spec.prepared(seen), np.reshape(evidence, (-1, 3)), small))
+                of_spec.append(Prepared(spec.prepared(seen), evidence, small))
         return views
 
     def changed(self, image: Image.Image, change: Callable) -> tuple[Image.Image, tuple[Box, ...]]:
@@ -128,20 +130,15 @@ class Views(Dataset):
         return image, tuple(face.box for face in self.find_faces(image)[0]) if self.find_faces else ()
 
 
-def join_views(items: list[list[list[Prepared]]]) -> list[Prepared]:
-    """For each Preprocess: all images and changes as one, with how many views belong to each."""
-    joined_ = []
+def join_views(items: list[list[list[Prepared]]]) -> list[Batch]:
+    """For each Preprocess: all images and changes as one."""
+    batches = []
     for of_spec in zip(*items, strict=True):
-        parts = [one for of_image in of_spec for one in of_image]
-        joined_.append(
-            Prepared(
-                torch.from_numpy(np.concatenate([part.views for part in parts])),
-                np.concatenate([part.evidence for part in parts]),
-                np.array([part.small for part in parts]),
-                np.array([len(part.views) for part in parts]),
-            )
-        )
-    return joined_
+        pictures = [one for of_image in of_spec for one in of_image]
+        views = [one.views for one in pictures]
+        bare = [one._replace(views=None) for one in pictures]
+        batches.append(Batch(torch.from_numpy(np.concatenate(views)), list(map(len, views)), bare))
+    return batches
 
 
 def score_index(
@@ -232,21 +229,17 @@ def _score(
     return {name: rows if isinstance(rows, ModelError) else as_judged(rows) for name, rows in answers.items()}
 
 
-def highest(detector: Detector, prepared: Prepared) -> np.ndarray:
-    """(n, 4) float64 for as_judged: of each picture the view that looks most like a fake among those that show enough,
-    or among all where none does.
-    """
-    views, bounds = prepared.views, detector.metadata.calibration.evidence
-    logits = np.concatenate(
-        [np.empty((0, 2), np.float32), *map(detector.logits, in_parts(views) if len(views) else ())]
-    )
-    clear = np.array([lacking(Evidence(*one), bounds) is None for one in prepared.evidence], bool)
-    rows, ends = [], np.cumsum(prepared.counts)
-    for begin, end, small in zip(ends - prepared.counts, ends, prepared.small, strict=True):
-        of_picture, shows = logits[begin:end], clear[begin:end]
-        among = of_picture[shows] if shows.any() else of_picture
-        best = among[most_fake(among)] if len(among) else (np.nan, np.nan)
-        rows.append((*best, shows.sum(), small if small == FAULT else small + (~shows).sum()))
+def highest(detector: Detector, batch: Batch) -> np.ndarray:
+    """(n, 4) float64 for as_judged, of n pictures."""
+    bounds, rows = detector.metadata.calibration.evidence, []
+    parts = in_parts(batch.views) if len(batch.views) else ()
+    logits = np.concatenate([np.empty((0, 2), np.float32), *map(detector.logits, parts)])
+    of_each = np.split(logits, np.cumsum(batch.counts)[:-1])
+    for of_picture, (_, evidence, small) in zip(of_each, batch.pictures, strict=True):
+        shows = [lacking(one, bounds) is None for one in evidence] if bounds else [True] * len(of_picture)
+        margins = of_picture[:, FAKE] - of_picture[:, REAL]
+        best = of_picture[decisive(margins, shows)] if len(shows) else (np.nan, np.nan)
+        rows.append((*best, sum(shows), small if small == FAULT else small + len(shows) - sum(shows)))
     return np.array(rows, np.float64)  # every float32 as it is
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from detector import Detector, Verdict
-from detector.calibration import Calibration
 from imaging.corruptions import centre, jpeg, rescale, webp
 from imaging.door import Picture
 from names import CLASSES, FAKE, REAL, UNSURE, percent
@@ -84,12 +83,9 @@ def steady(verdict: Verdict, found: Stability) -> Verdict:
     return replace(verdict, verdict=UNSURE, notes=tuple(notes), faces=faces)
 
 
-def unstable(scores: np.ndarray, doubtful: np.ndarray, calibration: Calibration) -> np.ndarray:
-    """(k + 1, n) scores, P(fake) of n pictures as they are and after k changes, to (n,) bool: which of them flip.
+def unstable(said: np.ndarray) -> np.ndarray:
+    """(k + 1, n) words, the verdicts of n pictures as they are and after k changes, to (n,) bool: which of them flip.
 
-    doubtful: (k + 1, n) bool, where the verdict is Unsure whatever the score, NaN say. One that flips has been called
-    Real and Fake.
+    One that flips has been called Real and Fake.
     """
-    said = np.array([[calibration.verdict(score) for score in row] for row in scores], dtype=object)
-    said[doubtful] = UNSURE
     return (said == CLASSES[FAKE]).any(0) & (said == CLASSES[REAL]).any(0)

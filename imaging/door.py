@@ -24,7 +24,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from imaging.boxes import BoxError, heif_pixels
 from imaging.colour import ADOBE_RGB, to_srgb
-from imaging.kinds import LFS, READ, sniff
+from imaging.kinds import LFS, RAW, READ, sniff
 from imaging.marks import gif_frames, jpeg_scans
 
 DOOR_VERSION = 3  # raise it when the pixels or the answer for any file change: it keys stored indexes
@@ -114,7 +114,7 @@ def open_image(source: bytes | str | os.PathLike, *, max_bytes: int = MAX_BYTES)
     try:
         with _header(kind, data) as opened:
             if kind == "TIFF" and _is_auxiliary(opened):  # the small copy with which a raw file begins
-                raise _unsupported("a camera's raw file")
+                raise _unsupported(RAW)
             _check_shape(*opened.size)
             _check_work(*opened.size, scans)
             notes = [*_frame_notes(opened, data), *_depth_notes(opened, kind, data)]

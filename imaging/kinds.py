@@ -4,6 +4,7 @@ from pathlib import PurePath
 
 HEAD = 1024  # bytes that are enough to tell
 
+LFS, RAW = "a Git LFS pointer", "a camera's raw file"
 # First bytes -> what the file looks like. Kinds that are accepted carry Pillow's name for them.
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -27,12 +28,11 @@ _MAGIC = (
     (b"SIMPLE  =", "FITS"),
     (b"\x1a\x45\xdf\xa3", "video"),
     (b"FLV\1", "video"),
-    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer"),
+    (b"version https://git-lfs.github.com/spec/", LFS),
 )
-LFS = "a Git LFS pointer"
 READ = frozenset(("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC"))  # kinds that are accepted
 # Pictures too, though not of a kind that is read here: nobody should think that they were judged.
-UNREAD = frozenset(("PSD", "ICO", "DDS", "JPEG 2000", "JPEG XL", "QOI", "FITS", "SVG", "a camera's raw file"))
+UNREAD = frozenset(("PSD", "ICO", "DDS", "JPEG 2000", "JPEG XL", "QOI", "FITS", "SVG", RAW))
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes; "BM" alone begins many a text
 
 # What a page's file chooser offers; of files on a disk the content decides.
@@ -47,7 +47,7 @@ def sniff(data: bytes) -> str | None:
         if data.startswith(magic):
             return kind
     if data[:4] in (b"II*\0", b"MM\0*"):
-        return "a camera's raw file" if data[8:10] == b"CR" else "TIFF"
+        return RAW if data[8:10] == b"CR" else "TIFF"
     if data[:4] == b"RIFF":
         return {b"WEBP": "WEBP", b"AVI ": "video"}.get(data[8:12])
     if data[4:8] == b"ftyp":
@@ -75,7 +75,7 @@ def _sniff_ftyp(data: bytes) -> str:
     if brands & {b"avif", b"avis"}:
         return "AVIF"
     if b"crx " in brands:
-        return "a camera's raw file"
+        return RAW
     if brands & {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}:
         return "HEIC"
     return "video"

@@ -315,10 +315,10 @@ def test_all_doors_judge_the_same_faces(face_set):
     index, judge = dataset.with_faces(dataset.index_folder(face_set)), detector()
     assert [path.stem for path in index.faceless] == ["6", "7"]
     judged, calibration = score_index({"x": judge}, index)["x"], judge.metadata.calibration
-    doubtful, scores = judged.doubtful(calibration), calibration.scores(judged.logits)
-    for sample, score, unsure, number in zip(index.samples, scores, doubtful, judged.faces, strict=True):
+    words, scores = judged.verdicts(calibration), calibration.scores(judged.logits)
+    for sample, score, word, number in zip(index.samples, scores, words, judged.faces, strict=True):
         verdict = judge.judge(open_image(sample.path))
-        assert verdict.verdict == ("Unsure" if unsure else calibration.verdict(score)), sample.path
+        assert verdict.verdict == word, sample.path
         assert number == sum(face.score is not None for face in verdict.faces)
         assert (verdict.score is None) == bool(np.isnan(score)) == (sample.path.stem in "67")
         assert verdict.score is None or verdict.score == pytest.approx(score, abs=1e-6)

@@ -92,7 +92,7 @@ def test_what_flips(name, monkeypatch):
         low, high = (f"{100 * value:.0f} %" for value in (found.low, found.high))
         assert f"from {low} to {high} when the picture is saved again" in said[0]
     every = np.array([[score], *([value] for value in after)])
-    assert unstable(every, np.isnan(every), BAND).tolist() == [flips]  # the rule of many pictures is the rule of one
+    assert unstable(words(every, BAND)).tolist() == [flips]  # the rule of many pictures is the rule of one
 
 
 def test_the_known_verdict_is_not_judged_again(monkeypatch):
@@ -140,15 +140,20 @@ def test_faces_that_had_the_verdict_become_unsure():
     assert steady(verdict, Stability({"flip": 0.8}, 0.8, 0.9, False)) == verdict
 
 
+def words(scores: np.ndarray, calibration: Calibration) -> np.ndarray:
+    """(k, n) scores to the verdicts of pictures with one face each; NaN: there is none."""
+    return np.array([[calibration.picture(score, 1)[0] for score in row] for row in scores], object)
+
+
 def test_unstable_of_many_pictures():
     scores = np.array([[0.9, 0.1, 0.5, 0.9, np.nan], [0.2, 0.2, 0.5, np.nan, np.nan], [0.9, 0.3, 0.1, 0.8, 0.2]])
-    assert unstable(scores, np.isnan(scores), BAND).tolist() == [True, False, False, False, False]
+    assert unstable(words(scores, BAND)).tolist() == [True, False, False, False, False]
     low = Calibration(threshold=0.5, unsure=(0.15, 0.5))
-    assert unstable(scores, np.isnan(scores), low).tolist() == [False, False, True, False, False]
-    doubtful = np.isnan(scores) | (scores == 0.2)
-    assert unstable(scores, doubtful, BAND).tolist() == [False] * 5
-    none = np.empty((7, 0))
-    assert unstable(none, none.astype(bool), BAND).shape == (0,)
+    assert unstable(words(scores, low)).tolist() == [False, False, True, False, False]
+    said = words(scores, BAND)
+    said[scores == 0.2] = "Unsure"
+    assert unstable(said).tolist() == [False] * 5
+    assert unstable(np.empty((7, 0), object)).shape == (0,)
 
 
 def test_a_trained_detector_gives_the_scores_of_the_changed_pictures(trained):

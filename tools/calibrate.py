@@ -22,9 +22,8 @@ from pathlib import Path
 import dataset
 from detector import Metadata, ModelError, load
 from detector.calibration import HALF, Calibration
-from detector.checkpoint import kind_of_file
 from detector.prior import in_words, prior_share, with_prior
-from detector.rewriting import check_name, with_metadata
+from detector.rewriting import beside, check_name, with_metadata
 from evaluation import calibrating, metrics
 from evaluation.choosing import validation_images
 from evaluation.scoring import Judged, score_index
@@ -35,7 +34,7 @@ from names import CLASSES, percent
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     try:
-        out = Path(args.out) if args.out else default_name(Path(args.model))
+        out = Path(args.out) if args.out else beside(Path(args.model), "calibrated")
         check_name(out, Path(args.model), overwrite=args.overwrite)
         detector = load(args.model, arch=args.arch, device=args.device, mirror=args.mirror)
         index = validation_images(Path(args.data), detector)
@@ -66,10 +65,6 @@ def calibrated(metadata: Metadata, index: dataset.Index, judged: Judged, *, bala
         "calibrated_on": {"n": len(index.samples), "digest": index.digest, "sources": dict(counts)},
     }
     return dataclasses.replace(metadata, calibration=calibration, training=metadata.training | facts)
-
-
-def default_name(path: Path) -> Path:
-    return path.with_name(f"{path.stem}_calibrated{'.onnx' if kind_of_file(path) == 'onnx' else '.safetensors'}")
 
 
 def print_meaning(calibration: Calibration, prior: float) -> None:

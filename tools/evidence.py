@@ -23,8 +23,7 @@ import numpy as np
 
 from dataset import Index
 from detector import ModelError, load
-from detector.checkpoint import kind_of_file
-from detector.rewriting import check_name, with_metadata
+from detector.rewriting import beside, check_name, with_metadata
 from evaluation import bounds
 from evaluation.choosing import validation_images
 from evaluation.report import to_text
@@ -38,7 +37,7 @@ FACES = 60  # of each class and collection
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     try:
-        out = Path(args.out or default_name(Path(args.model)))
+        out = Path(args.out or beside(Path(args.model), "bounded"))
         check_name(out, Path(args.model), overwrite=args.overwrite)
         detector = load(args.model, arch=args.arch, device=args.device)
         index = drawn(validation_images(Path(args.data), detector), args.faces)
@@ -90,10 +89,6 @@ def write_csv(rows: list[dict], path: str) -> None:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-
-
-def default_name(path: Path) -> Path:
-    return path.with_name(f"{path.stem}_bounded{'.onnx' if kind_of_file(path) == 'onnx' else '.safetensors'}")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
