@@ -151,6 +151,20 @@ for (const [name, words, detail, status] of [
   }, status ? [status] : [])
 }
 
+test('a file given before the limits are known waits for them', async () => {
+  const page = await openPage(world)
+  const go = await hold(page, '**/api/config')
+  let asked = 0
+  await page.route(PREDICT, (route) => (asked++, route.continue()))
+  await page.reload({ waitUntil: 'domcontentloaded' })
+  await choose(page, 'eleven-megabytes.jpg')
+  await page.getByRole('progressbar').waitFor()
+  await go()
+  await alert(page, 'larger than 10 MiB')
+  assert.equal(asked, 0)
+  await page.context().close()
+})
+
 test('eleven megabytes that no limit holds back get a sentence too', async () => {
   const page = await openPage(world)
   await page.route('**/api/config', (route) => route.fulfill({ status: 404, body: '' }))

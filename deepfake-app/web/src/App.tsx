@@ -6,7 +6,7 @@ import { MethodologyPage } from './pages/MethodologyPage'
 import { isLanguage, type Key, LANGUAGES } from './strings'
 import { useCheck } from './useCheck'
 import { useFiles } from './useFiles'
-import { refused, useModel, useServer } from './useServer'
+import { useModel, useServer } from './useServer'
 
 const VIEWS = ['check', 'methodology', 'about'] as const
 type View = (typeof VIEWS)[number]
@@ -25,7 +25,7 @@ export function App() {
   const take = (files: File[]) => {
     setNotice(null)
     go('check')
-    dispatch({ type: 'chosen', model, files: files.map((file) => ({ file, problem: refused(file, server.config) })) })
+    dispatch({ type: 'chosen', model, files })
   }
   const dragging = useFiles({ onFiles: take, onNotice: setNotice })
 

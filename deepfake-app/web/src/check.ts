@@ -31,10 +31,8 @@ export interface State {
   next: number // the id of the next item
 }
 
-export type Chosen = { file: File; problem?: Problem | undefined }
-
 export type Action =
-  | { type: 'chosen'; files: Chosen[]; model: string | null }
+  | { type: 'chosen'; files: File[]; model: string | null }
   | { type: 'started'; id: number }
   | { type: 'sent'; id: number; part: number }
   | { type: 'answered'; id: number; answer: Answer }
@@ -97,9 +95,8 @@ export function reduce(state: State, action: Action): State {
 /** New images take the place of the old ones, whatever those were doing. */
 function choose(state: State, { files, model }: Extract<Action, { type: 'chosen' }>): State {
   if (!files.length) return state
-  const items = files.map(({ file, problem }, place): Item => {
-    const fresh = { id: state.next + place, file, sent: 0, model, heat: { status: 'idle' } as const }
-    return problem ? { ...fresh, status: 'error', problem } : { ...fresh, status: 'idle' }
+  const items = files.map((file, place): Item => {
+    return { id: state.next + place, file, status: 'idle', sent: 0, model, heat: { status: 'idle' } }
   })
   return { items, selected: state.next, next: state.next + files.length }
 }

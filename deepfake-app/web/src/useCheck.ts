@@ -1,6 +1,7 @@
 import { type Dispatch, useEffect, useReducer } from 'react'
 import { ApiError, predict, type Problem } from './api'
 import { type Action, currentItem, EMPTY, type Item, reduce, type State } from './check'
+import { refused } from './useServer'
 
 /** The state of the check, and the requests that drive it. */
 export function useCheck(): [State, Dispatch<Action>] {
@@ -25,6 +26,9 @@ function useRequest(item: Item | undefined, dispatch: Dispatch<Action>, request:
 
 async function judge({ id, file, model }: Item, dispatch: Dispatch<Action>, signal: AbortSignal): Promise<void> {
   dispatch({ type: 'started', id })
+  const problem = await refused(file)
+  if (signal.aborted) return
+  if (problem) return dispatch({ type: 'failed', id, problem })
   try {
     const answer = await predict(file, { model, signal, onSent: (part) => dispatch({ type: 'sent', id, part }) })
     dispatch({ type: 'answered', id, answer })

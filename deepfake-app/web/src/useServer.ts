@@ -2,6 +2,7 @@ import { useEffect, useState } from 'react'
 import { ApiError, type Config, get, type ModelInfo, type Problem } from './api'
 import { useText } from './language'
 
+const CONFIG = '/api/config'
 const RETRY = 3000 // milliseconds
 const FIRST_TYPES = ['image/jpeg', 'image/png', 'image/webp'] // until the server has named its own
 
@@ -13,7 +14,7 @@ export interface Server {
 }
 
 export function useServer(): Server {
-  const { data: config } = useFetched<Config>('/api/config')
+  const { data: config } = useFetched<Config>(CONFIG)
   const { data: list } = useFetched<{ models: string[] }>('/api/models')
   return { config, models: list?.models ?? [], accept: chosen(config?.media_types ?? FIRST_TYPES) }
 }
@@ -53,9 +54,14 @@ export function useLimits(config: Config | null): { types: string; mb: number; s
 
 const mebibytes = ({ max_bytes }: Config): number => Math.floor(max_bytes / 2 ** 20)
 
-/** A courtesy: what the server would refuse for its size alone need not travel to it. */
-export function refused(file: File, config: Config | null): Problem | undefined {
+/**
+ * A courtesy: what the server would refuse for its size alone need not travel to it. Waits for the server's first word
+ * on its limits: a file may be given before that has come, and of an upload that is cut off a browser sees no reason.
+ */
+export async function refused(file: File): Promise<Problem | undefined> {
   if (file.size === 0) return { slug: 'empty-file', status: 0 }
+  await asked.get(CONFIG)
+  const config = known.get(CONFIG)?.data as Config | null | undefined
   if (!config || file.size <= config.max_bytes) return undefined
   return { slug: 'too-large', status: 0, detail: `larger than ${mebibytes(config)} MiB` }
 }

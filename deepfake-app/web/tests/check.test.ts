@@ -7,7 +7,7 @@ const after = (...actions: Action[]): State => actions.reduce(reduce, EMPTY)
 const chosen = (...names: string[]): Action => ({
   type: 'chosen',
   model: null,
-  files: names.map((name) => ({ file: image(name) })),
+  files: names.map((name) => image(name)),
 })
 const statuses = (state: State) => state.items.map(({ status }) => status)
 
@@ -32,12 +32,6 @@ describe('one image', () => {
     const again = reduce(state, { type: 'again', id: 1, model: 'other.onnx' })
     expect(selectedItem(again)).toMatchObject({ id: 2, status: 'idle', model: 'other.onnx' })
     expect(selectedItem(again)?.problem).toBeUndefined()
-  })
-
-  test('that is refused before it is sent never becomes current', () => {
-    const refused: Action = { type: 'chosen', model: null, files: [{ file: image('a'), problem: failed }] }
-    expect(statuses(after(refused))).toEqual(['error'])
-    expect(currentItem(after(refused))).toBeUndefined()
   })
 })
 
