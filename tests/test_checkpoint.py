@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import re
-import runpy
 import struct
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import make_image, run
+from conftest import make_image
 from hostile import MODELS
 from safetensors.torch import save as safetensors_bytes
 
@@ -32,6 +31,7 @@ from detector.calibration import Calibration
 from detector.checkpoint import FORMAT, FORMAT_VERSION, read_weights, save_checkpoint, write_atomically
 from imaging import faces
 from imaging.preprocess import Preprocess
+from tools import between
 
 ROOT = Path(__file__).parent.parent
 METADATA = Metadata(
@@ -483,13 +483,12 @@ def test_a_folder_that_cannot_be_written_is_an_oserror(tmp_path):
         write_atomically(tmp_path / "none" / "best.safetensors", b"new")
 
 
-def test_weights_between_two_files(trained, tmp_path, monkeypatch):
-    """tests/between.py: towards another detector, and towards a backbone that has another head."""
+def test_weights_between_two_files(trained, tmp_path, capsys):
+    """tools.between: towards another detector, and towards a backbone that has another head."""
     best, last, out = trained / "best.safetensors", trained / "last.safetensors", tmp_path / "between.safetensors"
     one, other = read_weights(best), read_weights(last)
     assert any(not torch.equal(one[name], other[name]) for name in one)
-    done = run("tests/between.py", best, last, "--share", 0.25, "--out", out)
-    assert done.returncode == 0, done.stderr
+    assert between.main(list(map(str, (best, last, "--share", 0.25, "--out", out)))) == 0
     for name, tensor in read_weights(out).items():
         if tensor.is_floating_point():
             assert torch.allclose(tensor, 0.25 * one[name] + 0.75 * other[name], atol=1e-5), name
@@ -501,9 +500,12 @@ def test_weights_between_two_files(trained, tmp_path, monkeypatch):
     thousand = {name: tensor.repeat(500, *[1] * (tensor.ndim - 1)) for name, tensor in other.items() if name in heads}
     backbone = {name: tensor for name, tensor in other.items() if name not in heads}
     (tmp_path / "backbone.safetensors").write_bytes(safetensors_bytes(backbone | thousand))
-    given = ["tests/between.py", best, tmp_path / "backbone.safetensors", "--out", out]
-    monkeypatch.setattr(sys, "argv", list(map(str, given)))
-    runpy.run_path(str(ROOT / "tests/between.py"), run_name="__main__")
+    assert between.main(list(map(str, (best, tmp_path / "backbone.safetensors", "--out", out)))) == 0
     for name, tensor in read_weights(out).items():
         if tensor.is_floating_point() and name not in heads:
             assert torch.allclose(tensor, (one[name] + other[name]) / 2, atol=1e-5), name
+
+    assert between.main([str(tmp_path / "backbone.safetensors"), str(last), "--out", str(out)]) == 3
+    assert "give a checkpoint" in capsys.readouterr().err
+    assert between.main([str(best), str(tmp_path / "none.safetensors"), "--out", str(out)]) == 3
+    assert between.main([str(best), str(last), "--out", str(tmp_path / "none" / "out.safetensors")]) == 1

@@ -1,6 +1,6 @@
 """Weights between those of two networks of one architecture: a detector, and another one or its pretrained backbone.
 
-    python tests/between.py DETECTOR.safetensors lite0.safetensors --out between.safetensors
+    python -m tools.between DETECTOR.safetensors lite0.safetensors --out between.safetensors
     python train.py --pretrained between.safetensors ...
 
 A network that knows its training images by heart learns little more from them. Half of the way back to the pretrained
@@ -11,6 +11,8 @@ Either way the averages of batch normalisation, mixed too, fit the mixed weights
 the scores of a soup that is not trained on are off (docs/experiments.md, 2026-11-25).
 Where the other file has no two-way head, the head goes towards fresh random weights, those of --seed. The result is a
 checkpoint with the detector's metadata, its calibration taken off.
+
+Exit status: 0 mixed; 1 the file cannot be written; 2 usage; 3 a model cannot be used.
 """
 
 import argparse
@@ -20,41 +22,61 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from conftest import ROOT
 
-sys.path.insert(0, str(ROOT))
-from detector.backend_torch import head_of  # noqa: E402
-from detector.calibration import Calibration  # noqa: E402
-from detector.checkpoint import read_metadata, read_weights, save_checkpoint  # noqa: E402
-from model import create_model, load_backbone  # noqa: E402
+from detector.backend_torch import head_of
+from detector.calibration import Calibration
+from detector.checkpoint import Metadata, ModelError, read_metadata, read_weights, save_checkpoint
+from model import NetworkError, create_model, load_backbone
 
 
-def main() -> None:
-    args = parse_arguments()
-    metadata, trained = read_metadata(args.detector), read_weights(args.detector)
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    try:
+        weights, metadata = between(args)
+        save_checkpoint(args.out, weights, metadata)
+    except (ModelError, NetworkError) as error:
+        return fail(3, str(error))
+    except OSError as error:
+        return fail(1, f"{error.filename or args.out}: {error.strerror or error}")
+    print(args.out)
+    return 0
+
+
+def between(args: argparse.Namespace) -> tuple[dict[str, torch.Tensor], Metadata]:
+    """The mixed weights, and the detector's metadata without its calibration. Raises ModelError and NetworkError."""
+    metadata, trained, other = read_metadata(args.detector), read_weights(args.detector), read_weights(args.other)
+    if metadata is None:
+        raise ModelError(f"{args.detector}: plain weights say nothing of themselves; give a checkpoint")
     torch.manual_seed(args.seed)
     network = create_model(metadata.arch, head=head_of(metadata))
-    load_backbone(network, read_weights(args.other), metadata.arch)
+    load_backbone(network, other, metadata.arch)
     mixed = network.state_dict()
     for name, tensor in mixed.items():
         if tensor.is_floating_point():  # not what counts the batches
             mixed[name] = torch.lerp(tensor, trained[name], args.share)
     files = {name: hashlib.sha256(getattr(args, name).read_bytes()).hexdigest() for name in ("detector", "other")}
-    facts = {"between": files | {"share": args.share}}
     training = {name: value for name, value in metadata.training.items() if name != "calibrated"}
-    save_checkpoint(args.out, mixed, replace(metadata, calibration=Calibration(), training=training | facts))
+    facts = training | {"between": files | {"share": args.share}}
+    return mixed, replace(metadata, calibration=Calibration(), training=facts)
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.between", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("detector", type=Path)
     add("other", type=Path)
     add("--share", type=float, default=0.5, help="of the detector in the result, 0 to 1 (default: 0.5)")
     add("--seed", type=int, default=0, help="of a fresh head (default: 0)")
     add("--out", type=Path, required=True)
-    return parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def fail(status: int, message: str) -> int:
+    print(f"between: error: {message}", file=sys.stderr, flush=True)
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

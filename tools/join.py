@@ -1,0 +1,175 @@
+"""Join several detectors into one network, whose logits are a weighted sum of theirs.
+
+    python -m tools.join clip.safetensors lite0.safetensors --data data --out large.safetensors
+    python -m tools.join one.safetensors other.safetensors --weights 1,1 --out both.safetensors
+
+Detectors that were trained otherwise know other things, and err on other pictures: together they are better than each.
+How much each counts is found on the Validation images of --data by a logistic regression of their margins (stacking,
+Wolpert 1992), or given as --weights. All of them look at what the first is shown: its frame, margin and size. The
+result is a checkpoint like any other, not yet calibrated (python -m tools.calibrate).
+
+Exit status: 0 joined; 1 the file cannot be written; 2 usage, or no usable data folder; 3 a model cannot be used;
+130 Ctrl-C.
+"""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+import model
+from dataset import Index, source_weights
+from detector import Detector, Metadata, ModelError, load
+from detector.backend_onnx import OnnxBackend
+from detector.backend_torch import TorchBackend, head_of
+from detector.calibration import Calibration
+from detector.checkpoint import save_checkpoint
+from detector.rewriting import check_name
+from evaluation import calibrating
+from evaluation.choosing import validation_images
+from evaluation.scoring import Judged, score_index
+from names import FAKE, REAL
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    try:
+        out = Path(args.out)
+        parts = [load_part(path, args.device) for path in args.models]
+        check_name(out, Path(args.models[0]), overwrite=args.overwrite)
+        parts = [looking_alike(part, parts[0]) for part in parts]
+        weights, offset = args.weights, 0.0
+        if weights is None:
+            weights, offset = stack(*judge(Path(args.data), parts, args.workers), balance=args.balance)
+        network, metadata = join(parts, weights, offset)
+        save_checkpoint(out, network.state_dict(), metadata)
+    except (ModelError, model.NetworkError) as error:  # before ValueError, which they are
+        return fail(3, str(error))
+    except ValueError as error:
+        return fail(2, str(error))
+    except OSError as error:
+        return fail(1, f"{error.filename or args.out}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        return fail(130, "interrupted; nothing was written")
+    for path, weight in zip(args.models, weights, strict=True):
+        print(f"{path}: its logits count {weight:.3f} times")
+    print(out)
+    return 0
+
+
+def load_part(path: str, device: str) -> Detector:
+    """A detector that can be joined: a checkpoint with one linear layer for a head. Raises ModelError."""
+    try:
+        part = load(path, device=device)
+        if isinstance(part.backend, OnnxBackend):
+            raise ModelError("an ONNX file cannot be joined; give the checkpoint it came from")
+        if not head_of(part.metadata).is_linear:
+            raise ModelError("its head has a dense layer, so its logits are no sum that a joined head could give")
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    return part
+
+
+def looking_alike(part: Detector, first: Detector) -> Detector:
+    """The same network, shown what the first one is shown, in its own colours; not calibrated."""
+    own, row = first.metadata.preprocess, model.architecture(part.metadata.arch)
+    seen = dataclasses.replace(own, mean=row.mean, std=row.std)
+    metadata = dataclasses.replace(part.metadata, preprocess=seen, calibration=Calibration())
+    network = part.backend.network
+    return Detector(TorchBackend(network, part.backend.device, part.metadata.arch), metadata, part.path)
+
+
+def judge(data: Path, parts: list[Detector], workers: int) -> tuple[Index, list[Judged]]:
+    """What each of them says of the Validation images. Raises DatasetError, and ModelError."""
+    index = validation_images(data, parts[0])
+    scored = score_index({str(place): part for place, part in enumerate(parts)}, index, workers=workers)
+    for judged in scored.values():
+        if isinstance(judged, ModelError):
+            raise judged
+    return index, list(scored.values())
+
+
+def stack(index: Index, judged: list[Judged], *, balance: str) -> tuple[list[float], float]:
+    """(weight of each detector's logits, what is added to the joined margin), by a logistic regression."""
+    margins = np.stack([one.logits[:, FAKE] - one.logits[:, REAL] for one in judged], 1)
+    known = np.isfinite(margins).all(1)
+    counts = source_weights(index, balance)
+    counts = np.ones(len(known)) if counts is None else counts / counts.mean()
+    even = calibrating.balanced(index.labels[known], counts[known])
+    spread = margins[known].std(0)  # the penalty must not depend on how large a network's logits are
+    found = LogisticRegression(C=1.0).fit(margins[known] / spread, index.labels[known], sample_weight=even)
+    return (found.coef_[0] / spread).tolist(), float(found.intercept_[0])
+
+
+def join(parts: list[Detector], weights: list[float], offset: float = 0.0) -> tuple[nn.Module, Metadata]:
+    """The network whose logits are the weighted sum of theirs, its margin raised by offset, and its metadata.
+
+    Raises NetworkError where no row of MODELS is these networks together.
+    """
+    arch = model.together([part.metadata.arch for part in parts])
+    network = model.create_model(arch)
+    heads = [part.backend.network.get_submodule(model.architecture(part.metadata.arch).head) for part in parts]
+    heads = [head if isinstance(head, nn.Linear) else head[-1] for head in heads]
+    tensors = {}
+    for place, part in enumerate(parts):
+        head = model.architecture(part.metadata.arch).classifier
+        own = part.backend.network.state_dict()
+        tensors |= {f"parts.{place}.{name}": own[name] for name in own if not name.startswith(f"{head}.")}
+    shift = torch.tensor([-offset / 2, offset / 2])
+    tensors["head.weight"] = torch.cat([w * head.weight for w, head in zip(weights, heads, strict=True)], 1)
+    tensors["head.bias"] = sum(w * head.bias for w, head in zip(weights, heads, strict=True)) + shift
+    network.load_state_dict(tensors)
+    first = parts[0].metadata
+    training = {
+        "joined": [
+            {"arch": part.metadata.arch, "sha256": part.sha256, "weight": weight, "training": part.metadata.training}
+            for part, weight in zip(parts, weights, strict=True)
+        ],
+        "data": first.training.get("data", {}),
+    }
+    return network, Metadata(arch, first.preprocess, training=training)
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.join", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add(
+        "models", nargs="+", metavar="MODEL", help="two or more checkpoints (.safetensors); all see what the first sees"
+    )
+    add("--out", required=True, metavar="FILE", help="checkpoint to write")
+    add("--overwrite", action="store_true", help="write over a file that is there")
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--data", help="folder with Validation/, or with Real/ and Fake/: the weights are found there")
+    how.add_argument("--weights", type=numbers, metavar="1,1", help="how much each detector's logits count")
+    add("--balance", choices=("none", "root", "source"), default="none", help="of the sub-folders there, as elsewhere")
+    add("--workers", type=int, choices=range(65), default=0, metavar="N", help="decoding processes (default: 0)")
+    add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
+    args = parser.parse_args(argv)
+    if len(args.models) < 2:
+        parser.error("one detector alone cannot be joined; name two or more")
+    if args.weights and len(args.weights) != len(args.models):
+        parser.error(f"--weights are {len(args.weights)}, the detectors {len(args.models)}")
+    return args
+
+
+def numbers(text: str) -> list[float]:
+    found = [float(part) for part in text.split(",")]
+    if not all(np.isfinite(found)):
+        raise argparse.ArgumentTypeError(f"must be numbers, not {text}")
+    return found
+
+
+def fail(status: int, message: str) -> int:
+    print(f"join: error: {message}", file=sys.stderr, flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
