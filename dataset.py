@@ -58,6 +58,11 @@ class Sample:
     label: int  # 0 = Real, 1 = Fake
     source: str  # first sub-folder below the class folder, "" without one
 
+    @property
+    def name(self) -> str:
+        """Its class and source: "Fake/stylegan2"; "Fake" without one."""
+        return "/".join(filter(None, (CLASSES[self.label], self.source)))
+
 
 @dataclass(frozen=True)
 class Index:
@@ -335,6 +340,23 @@ class TrainingData:
     validation: Index
     notes: tuple[str, ...] = ()  # what was decided on the way, for people
     flat_digest: str | None = None  # of the whole folder, where it held no splits and split_flat made them
+
+    def without_sources(self, names: Sequence[str]) -> "TrainingData":
+        """The same without some sources, "Fake/stylegan2" say, of Train and of Validation. Raises DatasetError."""
+        there = sorted({one.name for index in (self.train, self.validation) for one in index.samples if one.source})
+        unknown = [name for name in names if name not in there]
+        if unknown:
+            raise DatasetError(f"no sub-folder {unknown[0]} to leave out (there are {', '.join(there) or 'none'})")
+        left = {
+            part: getattr(self, part).subset(
+                i for i, one in enumerate(getattr(self, part).samples) if one.name not in names
+            )
+            for part in ("train", "validation")
+        }
+        for part, index in left.items():
+            if len(set(index.labels.tolist())) < 2:
+                raise DatasetError(f"without {', '.join(names)} there is one class only in {part.capitalize()}")
+        return replace(self, **left, notes=(*self.notes, f"left out: {', '.join(names)}"))
 
 
 def training_data(root: str | os.PathLike, *, seed: int, strict: bool = False) -> TrainingData:

@@ -4,6 +4,7 @@ network = create_model("resnet50")       # two outputs: the logits of Real and F
 scores = network(batch).softmax(1)[:, 1]  # (n, 3, h, w) float32 -> (n,) P(fake)
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from torch import nn
 
 import quiet  # noqa: F401 - before timm, which fetches weights through huggingface_hub
 from names import CLASSES
+from networks import clip
+from networks.together import Part, Together
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
@@ -59,6 +62,14 @@ def _timm(name: str) -> Callable[[int], nn.Module]:
     return build
 
 
+def _together(*names: str) -> Callable[[int], nn.Module]:
+    def build(outputs: int) -> nn.Module:
+        rows = [MODELS[name] for name in names]
+        return Together([Part(row.build(outputs), row.features, row.head, row.mean, row.std) for row in rows], outputs)
+
+    return build
+
+
 @dataclass(frozen=True)
 class Head:
     """What follows the average over the feature map's places. By default the network's own: one linear layer.
@@ -98,6 +109,7 @@ class Head:
 
 
 LINEAR = Head()
+NORMALISATIONS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
 @dataclass(frozen=True)
@@ -113,6 +125,17 @@ class Architecture:
     interpolation: str = "bilinear"
     size: int = 224  # pixels
     imagenet: str | None = None  # the published weights' name in torchvision, or the model's in timm
+    sizes: tuple[int, ...] = ()  # of its input, pixels, where it does not take any
+    parts: tuple[str, ...] = ()  # the rows that look at the same image in it (networks/together.py)
+    # Where the library's network is a part of ours: its names and tensors to ours; and a file of another kind to ours.
+    renamed: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] = dict
+    read_file: Callable[[str | os.PathLike], dict[str, torch.Tensor] | None] = lambda path: None
+
+    def check_sizes(self, name: str, *sizes: int) -> None:
+        """Raises NetworkError where an input of one of these sizes, pixels, is none for the network called `name`."""
+        wrong = [size for size in sizes if self.sizes and size not in self.sizes]
+        if wrong:
+            raise NetworkError(f"{name} takes images of {' or '.join(map(str, self.sizes))} pixels, not of {wrong[0]}")
 
     @property
     def classifier(self) -> str:
@@ -157,6 +180,42 @@ MODELS: dict[str, Architecture] = {
         size=260,
         imagenet="timm/tf_efficientnet_lite2.in1k",
     ),
+    "clip_vit_b16": Architecture(
+        build=clip.ClipViT,
+        head="head",
+        features=lambda network, images: network.features(images),
+        top=("tower.blocks.11", "tower.norm"),
+        mean=clip.MEAN,
+        std=clip.STD,
+        interpolation="bicubic",
+        size=clip.SIZE,
+        imagenet=f"timm/{clip.PUBLISHED}",
+        sizes=(clip.SIZE,),
+        renamed=clip.under_tower,
+        read_file=clip.from_file,
+    ),
+    "clip_vit_b16_lite0": Architecture(
+        build=_together("clip_vit_b16", "tf_efficientnet_lite0"),
+        head="head",
+        features=lambda network, images: network.features(images),
+        top=("parts.0.tower.blocks.11", "parts.0.tower.norm", "parts.1.blocks.6", "parts.1.conv_head", "parts.1.bn2"),
+        mean=clip.MEAN,
+        std=clip.STD,
+        interpolation="bicubic",
+        size=clip.SIZE,
+        sizes=(clip.SIZE,),
+        parts=("clip_vit_b16", "tf_efficientnet_lite0"),
+    ),
+    "tf_efficientnet_lite0_pair": Architecture(
+        build=_together("tf_efficientnet_lite0", "tf_efficientnet_lite0"),
+        head="head",
+        features=lambda network, images: network.features(images),
+        top=tuple(f"parts.{part}.{of}" for part in (0, 1) for of in ("blocks.6", "conv_head", "bn2")),
+        mean=HALF,
+        std=HALF,
+        interpolation="bicubic",
+        parts=("tf_efficientnet_lite0", "tf_efficientnet_lite0"),
+    ),
     "tiny": Architecture(
         build=Tiny,
         head="classifier",
@@ -185,12 +244,15 @@ def create_model(name: str, outputs: int = len(CLASSES), *, head: Head = LINEAR)
 def trainable(network: nn.Module, name: str, which: str) -> list[nn.Module]:
     """Let a part of a network learn, in place, and the rest stand still. Returns the modules that stand still.
 
-    which: "all"; "head", what follows the average over the feature map; or "top", the last stage and the head.
+    which: "all"; "head" or "probe", what follows the average over the feature map; "top", the last stage and the head;
+    or "norms", the head and what normalisation layers multiply with and add.
     Those modules hold nothing that learns, and belong in evaluation mode while the others learn: their batch
     normalisation keeps its averages, and nothing in them is dropped by chance. Raises NetworkError.
     """
     row = architecture(name)
-    parts = {"all": ("",), "top": (*row.top, row.classifier), "head": (row.classifier,)}
+    head = (row.classifier,)
+    norms = (name for name, module in network.named_modules() if isinstance(module, NORMALISATIONS))
+    parts = {"all": ("",), "top": (*row.top, *head), "head": head, "probe": head, "norms": (*norms, *head)}
     if which not in parts:
         raise NetworkError(f"no part of a network is called {which!r} (choose from {', '.join(parts)})")
     learning = {module for part in parts[which] for module in network.get_submodule(part).modules()}
@@ -225,7 +287,8 @@ def imagenet_weights(name: str) -> dict[str, torch.Tensor]:
             import timm
 
             where = f"https://huggingface.co/{row.imagenet} (model.safetensors)"
-            return timm.create_model(name, pretrained=True).state_dict()
+            published = row.imagenet.removeprefix("timm/")
+            return row.renamed(timm.create_model(published, pretrained=True).state_dict())
         import torchvision
 
         weights = torchvision.models.get_weight(row.imagenet)
@@ -239,6 +302,15 @@ def imagenet_weights(name: str) -> dict[str, torch.Tensor]:
         ) from error
 
 
+def together(names: list[str]) -> str:
+    """The row of MODELS that is these networks side by side. Raises NetworkError."""
+    found = next((name for name, row in MODELS.items() if row.parts == tuple(names)), None)
+    if found is None:
+        known = "; ".join(" and ".join(row.parts) for row in MODELS.values() if row.parts)
+        raise NetworkError(f"no network here is {' and '.join(names)} together, in this order (there are {known})")
+    return found
+
+
 def load_backbone(network: nn.Module, weights: dict[str, torch.Tensor], name: str) -> bool:
     """Load pretrained weights of the same backbone with any head into `network`, which has any head, in place.
 
@@ -246,6 +318,8 @@ def load_backbone(network: nn.Module, weights: dict[str, torch.Tensor], name: st
     Raises NetworkError naming the first tensor that does not fit.
     """
     row, own = architecture(name), network.state_dict()
+    if not own.keys() & weights.keys():
+        weights = row.renamed(weights)
 
     def shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
         return {key: tensor.shape for key, tensor in tensors.items() if key.startswith(f"{row.classifier}.")}

@@ -5,7 +5,10 @@ REAL, FAKE = 0, 1
 UNSURE = "Unsure"  # a verdict is one of CLASSES, or this
 
 # What --arch takes. The networks are model.MODELS, which has these rows and no others (a test compares them).
-ARCHITECTURES = ("resnet50", "efficientnet_b0", "tf_efficientnet_lite0", "tf_efficientnet_lite2", "tiny")
+ARCHITECTURES = (
+    "resnet50", "efficientnet_b0", "tf_efficientnet_lite0", "tf_efficientnet_lite2", "clip_vit_b16",
+    "clip_vit_b16_lite0", "tf_efficientnet_lite0_pair", "tiny",
+)  # fmt: skip
 
 
 def percent(score: float | None) -> str:

@@ -44,7 +44,7 @@ try:
     from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
     from evaluation.scoring import Judged, score_index
     from imaging.preprocess import FRAMES, Preprocess
-    from names import ARCHITECTURES, CLASSES
+    from names import ARCHITECTURES
     from training import engine, folder, resume
     from training.cache import MODES, CacheError, pictures
     from training.engine import TrainingError
@@ -288,6 +288,8 @@ def save_first_batch(session: Session) -> None:
 def load_data(args: argparse.Namespace) -> dataset.TrainingData:
     """Train and Validation, with their faces where those are framed, or covered by the recipe."""
     data = dataset.training_data(args.data, seed=args.split_seed, strict=args.strict)
+    if args.without:
+        data = data.without_sources(args.without)
     if args.frame == "face":
         data = dataclasses.replace(data, validation=dataset.with_faces(data.validation))
     if args.frame == "face" or any((args.values.blackout, args.values.self_blend, args.values.part_swap)):
@@ -304,7 +306,7 @@ def prepare_model(args: argparse.Namespace, device: torch.device, ranks: Ranks =
         say(f"{arch}: training from scratch, without pretrained weights", ranks)
     else:
         with ranks.first_alone():  # it downloads
-            weights = model.imagenet_weights(arch) if pretrained == "imagenet" else read_pretrained(pretrained)
+            weights = model.imagenet_weights(arch) if pretrained == "imagenet" else read_pretrained(pretrained, arch)
         kept = model.load_backbone(network, weights, arch)
         say(f"{arch}: starting from {pretrained}, {'its two-way head included' if kept else 'with a new head'}", ranks)
     if args.precision == "fp64":
@@ -312,10 +314,10 @@ def prepare_model(args: argparse.Namespace, device: torch.device, ranks: Ranks =
     return network.to(device, memory_format=torch.channels_last)
 
 
-def read_pretrained(path: str) -> dict[str, torch.Tensor]:
+def read_pretrained(path: str, arch: str) -> dict[str, torch.Tensor]:
     try:
-        return read_weights(path)
-    except ModelError as error:
+        return model.architecture(arch).read_file(path) or read_weights(path)
+    except ValueError as error:  # a ModelError too
         raise ModelError(f"{path}: {error}") from error
 
 
@@ -338,7 +340,9 @@ def default_workers(device: torch.device, ranks: Ranks) -> int:
 def check_files(args: argparse.Namespace) -> None:
     """What fails cheaply fails before the data are indexed: the weights to start from, the teacher's table."""
     if args.pretrained not in ("none", "imagenet"):
-        model.load_backbone(model.create_model(args.arch, head=args.head), read_pretrained(args.pretrained), args.arch)
+        model.load_backbone(
+            model.create_model(args.arch, head=args.head), read_pretrained(args.pretrained, args.arch), args.arch
+        )
     if args.teacher:
         open(args.teacher).close()
 
@@ -418,7 +422,7 @@ def describe_run(args: argparse.Namespace, data: dataset.TrainingData, device: t
 
 def count_sources(index: dataset.Index) -> dict[str, int]:
     """Images of each class and source: {"Real/phone": 12, "Fake/swaps": 9, "Fake": 3}, the last three of no source."""
-    return dict(Counter("/".join(filter(None, (CLASSES[one.label], one.source))) for one in index.samples))
+    return dict(Counter(one.name for one in index.samples))
 
 
 def fingerprint(pretrained: str) -> str:
@@ -450,6 +454,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--data", required=True, help="folder with Train/ and Validation/ (or with Real/ and Fake/: then it is split)")
+    add(
+        "--without",
+        action="append",
+        default=[],
+        metavar="CLASS/SOURCE",
+        help="leave a sub-folder out of Train and Validation: Fake/stylegan2, say; may be given several times",
+    )
     add("--arch", "--model_name", type=str.lower, choices=ARCHITECTURES, default="efficientnet_b0")
     add("--pretrained", default="none", metavar="imagenet|none|FILE", help="weights to start from (default: none)")
     add(
@@ -491,6 +502,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     args.split_seed = args.seed  # of a folder without splits; --seeds must not change what is trained on
     try:
         args.values, args.head = recipe_of(args), model.Head(hidden=args.head, dropout=args.dropout)
+        row = model.architecture(args.arch)
+        row.check_sizes(args.arch, args.size or row.size, *args.values.crops)
         if args.keep_epochs and max(args.keep_epochs) > args.values.epochs:
             raise ValueError(f"--keep-epochs names epoch {max(args.keep_epochs)} of {args.values.epochs}")
         if args.margin and args.frame != "face":
@@ -499,9 +512,23 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error(str(error))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and ":" in args.device:
         parser.error(f"--device {args.device} is one device; under torchrun each process takes its own")
+    if args.values.trained == "probe":
+        refuse_with_probe(parser, args)
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         parser.error("--tensorboard needs the package tensorboard (pip install tensorboard)")
     return args
+
+
+def refuse_with_probe(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """What a head that is fitted at one go cannot be combined with."""
+    if args.head.hidden or args.head.dropout:
+        parser.error("a probe is one linear layer; leave --head and --dropout out")
+    if args.teacher:
+        parser.error("a probe learns labels; leave --teacher out")
+    if args.pretrained == "none":
+        parser.error("a probe reads a backbone that has learned something; give --pretrained")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        parser.error("a probe is fitted by one process; start it without torchrun")
 
 
 RECIPE_FLAGS = (

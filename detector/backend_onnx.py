@@ -30,6 +30,9 @@ class OnnxBackend:
         self.threads = threads
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4  # what it logs, it also raises
+        # Weights stored as int8 become float32 when the file is loaded. Else ONNX Runtime computes with integers, and
+        # in another way on each kind of processor: a score must not depend on that.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
         if device.startswith("cuda") and not cuda:
             raise ModelError("no CUDA device is available to ONNX Runtime; use --device cpu")

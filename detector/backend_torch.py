@@ -82,6 +82,8 @@ def load(
             raise ModelError(f"the file holds {name}, not {arch}")
         head = head_of(metadata) if metadata else recognise_head(weights, name)
         network = model.skeleton(name, head)
+        if metadata:
+            model.architecture(name).check_sizes(name, metadata.preprocess.size)
     except model.NetworkError as error:
         raise ModelError(str(error)) from error
     mismatch = model.first_mismatch(network.state_dict(), weights)

@@ -28,7 +28,7 @@ from evaluation import calibrating, metrics
 from evaluation.choosing import validation_images
 from evaluation.scoring import Judged, score_index
 from model import MODELS
-from names import CLASSES, percent
+from names import percent
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 def calibrated(metadata: Metadata, index: dataset.Index, judged: Judged, *, balance: str) -> Metadata:
     calibration = calibrating.of_index(index, judged.logits, balance=balance)
     calibration = dataclasses.replace(calibration, evidence=metadata.calibration.evidence)
-    counts = Counter("/".join(filter(None, (CLASSES[one.label], one.source))) for one in index.samples)
+    counts = Counter(one.name for one in index.samples)
     facts = {
         "calibrated": calibrating.numbers(index.labels, judged, calibration),
         "calibrated_on": {"n": len(index.samples), "digest": index.digest, "sources": dict(counts)},

@@ -2,10 +2,14 @@
 
     python -m tools.export results/run/best.safetensors
     python -m tools.export results/run/best.safetensors --out detector.onnx --images data/Validation
+    python -m tools.export clip.safetensors --out clip.onnx --small       # a quarter of the size
 
 The file carries the same metadata as the checkpoint. Its outputs are `logits` and, unless the head has a dense layer,
 the last feature map `features`, `head_weight` and `head_bias`, from which a heat map can be drawn without torch. Before
 it is kept, 200 images are judged both ways: those of --images, or generated ones.
+--small stores large matrices as int8, one scale a column, and other weights as float16. It computes in float32 all the
+same, so the file's scores are those of a network whose weights are rounded so: that is what it is compared with, and
+how far its scores lie from the unrounded network's is said. Weights that are rounded already stay as they are.
 
 Exit status: 0 exported; 1 the two ways disagree, or the file cannot be written; 2 usage; 3 the model cannot be used.
 """
@@ -33,16 +37,22 @@ from imaging.preprocess import Preprocess
 
 IMAGES = 200
 TOLERANCE = 1e-4  # of a score
+LARGE = 2**16  # numbers of a matrix, from which on --small stores it as int8
+HALVED = 2**12  # numbers of any other weight, from which on it is stored as float16
+TINY = 1e-12  # a column of zeros has a scale too
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     out = Path(args.out or Path(args.model).with_suffix(".onnx"))
+    said = ""
     try:
         detector = load(args.model, arch=args.arch, device="cpu")
         if isinstance(detector.backend, OnnxBackend):
             raise ModelError("is an ONNX file already")
-        write_atomically(out, to_onnx(detector))
+        if args.small:
+            said = f"; rounding moves scores by at most {round_weights(detector, args.images):.1e}"
+        write_atomically(out, packed(to_onnx(detector)) if args.small else to_onnx(detector))
         worst, count = largest_difference(detector, load(out, device="cpu"), args.images)
     except ModelError as error:
         return fail(3, f"{args.model}: {error}")
@@ -55,7 +65,9 @@ def main(argv: list[str] | None = None) -> int:
     if not worst <= TOLERANCE:
         out.unlink()
         return fail(1, f"the scores differ by up to {worst:.2g} over {count} images; nothing was kept")
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; over {count} images the scores differ by at most {worst:.1e}")
+    print(
+        f"{out}: {out.stat().st_size / 1e6:.1f} MB; over {count} images the scores differ by at most {worst:.1e}{said}"
+    )
     return 0
 
 
@@ -96,6 +108,51 @@ def to_onnx(detector: Detector) -> bytes:
     return proto.SerializeToString()
 
 
+def round_weights(detector: Detector, folder: str | None) -> float:
+    """Round a network's weights to what `packed` can store, in place. Returns by how much a score moves, at most."""
+    network, batches = detector.backend.network, list(prepared_images(detector.metadata.preprocess, folder))
+    before = [detector.scores(batch) for batch in batches]
+    with torch.no_grad():
+        for name, module in network.named_modules():
+            for own, weight in module.named_parameters(recurse=False):
+                linear = isinstance(module, nn.Linear) and own == "weight" and name != "head"
+                if linear and weight.numel() >= LARGE:
+                    scale = weight.abs().amax(1, keepdim=True).clamp_min(TINY) / 127
+                    weight.copy_((weight / scale).round() * scale)
+                elif weight.ndim > 1 and weight.numel() >= HALVED:
+                    weight.copy_(weight.half().float())
+    after = [detector.scores(batch) for batch in batches]
+    return max(float(np.abs(one - other).max()) for one, other in zip(before, after, strict=True))
+
+
+def packed(data: bytes) -> bytes:
+    """An .onnx file whose large weights are stored in one or two bytes a number, and turned into float32 to run."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    proto = onnx.load_model_from_string(data)
+    graph, turned = proto.graph, []
+    factors = {node.input[1] for node in graph.node if node.op_type == "MatMul"}
+    for tensor in list(graph.initializer):
+        name, array = tensor.name, numpy_helper.to_array(tensor)
+        if array.dtype != np.float32 or array.ndim < 2 or array.size < HALVED:
+            continue
+        if name in factors and array.ndim == 2 and array.size >= LARGE:
+            scale = np.maximum(np.abs(array).max(0), TINY) / np.float32(127)
+            stored = {"int8": np.rint(array / scale).astype(np.int8), "scale": scale}
+            node = helper.make_node("DequantizeLinear", [f"{name}_int8", f"{name}_scale"], [name], axis=1)
+        else:
+            stored = {"half": array.astype(np.float16)}
+            node = helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT)
+        graph.initializer.remove(tensor)
+        graph.initializer.extend(numpy_helper.from_array(of, f"{name}_{kind}") for kind, of in stored.items())
+        turned.append(node)
+    nodes = [*turned, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return proto.SerializeToString()
+
+
 def largest_difference(one: Detector, other: Detector, folder: str | None) -> tuple[float, int]:
     """(largest difference of two detectors' scores, number of images)."""
     preprocess, worst, count = one.metadata.preprocess, 0.0, 0
@@ -126,6 +183,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("model", metavar="MODEL", help="checkpoint (.safetensors), or plain weights (.pth)")
     add("--out", metavar="FILE", help="file to write (default: MODEL with .onnx)")
     add("--images", metavar="FOLDER", help="images to compare the two ways on (default: generated ones)")
+    add("--small", action="store_true", help="store weights as int8 and float16; computed in float32")
     add("--arch", type=str.lower, choices=list(model.MODELS), help="what plain weights must be")
     return parser.parse_args(argv)
 

@@ -10,7 +10,7 @@ CHOICES = {
     "optimiser": ("adam", "adamw"),
     "schedule": ("constant", "cosine", "plateau"),
     "balance": ("none", "loss", "class", "root", "source"),
-    "trained": ("all", "top"),
+    "trained": ("all", "top", "norms", "probe"),
     "fit": ("crop", "resize"),
     "preparation": ("library", "imagenet"),
 }
@@ -36,7 +36,11 @@ class Recipe:
 
     Frozen, then unfrozen
     head_epochs: the first epochs train the head alone, at head_learning_rate; the rest of the network stands still.
-    trained: of the epochs after them, "all", or "top": the last stage and the head (model.Architecture.top).
+    trained: of the epochs after them, "all"; "top": the last stage and the head (model.Architecture.top); "norms": what
+        the normalisation layers multiply with and add, and the head (as GenD does: Yermakov et al., WACV 2026); or
+        "probe": the head alone, fitted to frozen features (training/probe.py).
+    views: of "probe", how often each image is looked at: once as it is, then augmented.
+    strength: of "probe", C of the logistic regression: the inverse of the penalty on its weights.
 
     The image
     fit: how Validation prepares an image (imaging.preprocess). Training does the same, except that with "crop" the
@@ -78,6 +82,8 @@ class Recipe:
     head_epochs: int = 0
     head_learning_rate: float = 1e-3
     trained: str = "all"
+    views: int = 2
+    strength: float = 0.001
 
     fit: str = "crop"
     preparation: str = "library"
@@ -116,11 +122,19 @@ class Recipe:
             numbers = value if isinstance(value, tuple) else () if isinstance(value, str | None) else (value,)
             if not all(low <= number <= high for number in numbers):
                 raise ValueError(f"{field.name} is {value}; it must be from {low:g} to {high:g}")
+        if self.trained == "probe" and (self.epochs > 1 or self.ema or self.accumulate > 1):
+            raise ValueError("a probe is fitted at one go: epochs=1, ema=0, accumulate=1")
         if self.head_epochs >= self.epochs:
             raise ValueError(
                 f"head_epochs is {self.head_epochs}; it must be less than the {self.epochs} epochs"
                 f" (--set head_epochs={max(0, self.epochs - 1)}, or more --epochs)"
             )
+
+    @property
+    def augmentation(self) -> dict[str, float]:
+        """What is done to an image, by name: the values from `flip` to `part_swap`."""
+        names = [field.name for field in fields(self)]
+        return {name: getattr(self, name) for name in names[names.index("flip") : names.index("part_swap") + 1]}
 
     def crop(self, epoch: int, size: int) -> int:
         """Side of a training image in epoch 1, 2, ..., pixels. size: of the network's input."""
@@ -154,9 +168,16 @@ def _range(name: str) -> tuple[float, float]:
         "learning_rate": (1e-12, 10), "head_learning_rate": (1e-12, 10), "weight_decay": (0, 1), "clip": (1e-6, 1e6),
         "batch_size": (1, 65536), "accumulate": (1, 1024), "epochs": (1, 100_000), "warmup_epochs": (0, 1000),
         "ema": (0, 0.99999), "crops": (16, 1024), "rotate": (0, 180), "shift": (0, 0.5), "shear": (0, 45),
+        "views": (1, 100), "strength": (1e-9, 1e9),
         "zoom": (0, 1), "brightness": (0, 0.9), "contrast": (0, 0.9), "saturation": (0, 1), "hue": (0, 0.5),
     }.get(name, (0, 1_000_000))  # fmt: skip
 
+
+# What happens to pictures on their way, for detectors that are to judge any. Both classes get all of it alike.
+WILD = {
+    "fit": "resize", "balance": "root", "jpeg": 0.5, "webp": 0.1, "rescale": 0.5, "blur": 0.15, "noise": 0.15,
+    "colour": 0.4, "brightness": 0.4, "contrast": 0.3, "geometry": 0.4, "rotate": 30.0, "part_swap": 0.15,
+}  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
     # The original program's choices, so that anyone can check its numbers.
@@ -201,4 +222,8 @@ RECIPES: dict[str, Recipe] = {
         geometry=0.1,
         erase=0.1,
     ),
+    # For kinds of fakes that nobody has shown it: a strong backbone stands still, its head is fitted in minutes.
+    "probe": Recipe(epochs=1, trained="probe", **WILD),
+    # The same backbone, moved a little: its normalisation layers learn.
+    "lntune": Recipe(epochs=5, trained="norms", weight_decay=0.0, **WILD),
 }

@@ -1,6 +1,7 @@
 """A run: what stays the same from one epoch to the next, and where it stands."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from detector.checkpoint import Metadata, save_checkpoint
 from evaluation import calibrating
 from evaluation.ranks import Ranks
 from evaluation.scoring import Judged
-from training import engine, resume
+from names import FAKE
+from training import engine, probe, resume
 from training.augment import TrainingImages
 from training.cache import Decoded, Mapped
 from training.engine import Learner, LossError, Phase, Progress, TrainingError
@@ -60,6 +62,13 @@ class Session:
             weights=engine.class_weights(labels) if self.recipe.balance == "loss" else (1.0, 1.0),
         )  # fmt: skip
 
+    def frozen_features(self, network: nn.Module, check: Callable[[], None]) -> probe.FrozenFeatures:
+        """What a backbone that stands still sees of images."""
+        return probe.FrozenFeatures(
+            network, self.metadata.arch, self.metadata.preprocess, self.device, precision=self.precision,
+            workers=self.workers, check=check,
+        )  # fmt: skip
+
     @property
     def settings(self) -> dict:
         """What a run must still be for its state to fit; of the rest, nothing changes what is learned."""
@@ -100,6 +109,8 @@ class Run:
         check: called after each step; what it raises ends the epoch where it stands.
         """
         session, progress, recipe = self.session, self.progress, self.session.recipe
+        if recipe.trained == "probe":
+            return self.fit_head(check)
         batches = session.batches(progress.epoch)
         sizes = [len(batch) for batch in batches]
         steps = len(engine.step_sizes(sizes, recipe))
@@ -128,6 +139,25 @@ class Run:
             "crop": recipe.crop(progress.epoch, session.metadata.preprocess.size),
             "images_per_second": round(progress.images / progress.seconds, 1),
             "seconds": round(progress.seconds, 1),
+        }
+
+    def fit_head(self, check: Callable[[], None]) -> dict:
+        """The one epoch of a probe: its row, from the training images as they are and augmented."""
+        session, recipe, began = self.session, self.session.recipe, time.monotonic()
+        frozen = session.frozen_features(self.network, check)
+        found = frozen.of_views(session.pictures, session.data.train, recipe, seed=session.seed)
+        weight, bias = found.fit(recipe)
+        probe.set_head(self.network, session.metadata.arch, weight, bias)
+        margins = found.features.astype(np.float32) @ weight.astype(np.float32) + bias
+        seconds = time.monotonic() - began
+        return {
+            "epoch": 1,
+            "train_loss": round(float(np.logaddexp(0, np.where(found.labels == FAKE, -margins, margins)).mean()), 6),
+            "train_accuracy": round(float(((margins >= 0) == (found.labels == FAKE)).mean()), 6),
+            "learning_rate": 0.0,
+            "crop": session.metadata.preprocess.size,
+            "images_per_second": round(len(margins) / seconds, 1),
+            "seconds": round(seconds, 1),
         }
 
     def after_step(self, check: Callable[[], None]) -> None:
