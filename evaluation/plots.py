@@ -13,6 +13,7 @@ import numpy as np  # noqa: E402
 import seaborn  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.patches import Rectangle  # noqa: E402
 from PIL import Image  # noqa: E402
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve  # noqa: E402
 
@@ -211,6 +212,26 @@ def sources(rows: list[dict], path: Path, *, title: str) -> None:
     axes.set_title(title + more, fontsize=10)
     axes.grid(axis="x", alpha=0.3)
     _save(figure, path, dpi=120)
+
+
+def transfer(
+    values: np.ndarray, framed: np.ndarray, rows: list[str], columns: list[str], path: Path, *, title: str
+) -> None:
+    """(r, c) numbers from 0 to 1, NaN for none, as a heat map; framed (r, c) bool: the kinds that were left out."""
+    figure = Figure(figsize=(1.1 * len(columns) + 2.6, 0.5 * len(rows) + 2.2), layout="constrained")
+    axes = figure.subplots()
+    text = [["" if np.isnan(value) else f"{value:.2f}" for value in line] for line in values]
+    seaborn.heatmap(
+        values, annot=text, fmt="", vmin=0, vmax=1, cmap="Blues", ax=axes, xticklabels=columns, yticklabels=rows,
+        linewidths=0.5, linecolor="white", cbar=False,
+    )  # fmt: skip
+    for row, column in np.argwhere(framed):
+        axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor="black", linewidth=2.5, clip_on=False))
+    axes.tick_params(axis="y", rotation=0)
+    axes.tick_params(axis="x", rotation=30)
+    axes.set(xlabel="judged", ylabel="left out of training")
+    axes.set_title(title, fontsize=10)
+    _save(figure, path, dpi=150)
 
 
 def mistakes(pictures: list[tuple[Image.Image, str]], path: Path, *, title: str) -> None:

@@ -9,11 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # Each room may import the rooms before it, and itself. The last ones import no other of the last ones.
-ORDER = ["quiet", "progress", "names", "imaging", "model", "dataset", "detector", "evaluation", "training"]
+ORDER = ["quiet", "progress", "names", "imaging", "networks", "model", "dataset", "detector", "evaluation", "training"]
 LAST = {"train", "eval", "predict", "tools", "samples"}
 ALLOWED = {room: set(ORDER[: place + 1]) for place, room in enumerate(ORDER)} | {room: {*ORDER, room} for room in LAST}
-ALLOWED["imaging"] -= {"model"}
+ALLOWED["tools"] |= {"train"}  # tools.transfer trains one recipe many times
+ALLOWED["imaging"] -= {"networks", "model"}
 ALLOWED["model"] -= {"imaging"}
+ALLOWED["networks"] -= {"imaging"}
 ALLOWED["detector"] -= {"dataset"}  # a detector judges images; it knows no labelled folders
 FILES = [
     path

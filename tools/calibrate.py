@@ -4,6 +4,7 @@
     python -m tools.calibrate best.onnx --data data --out calibrated.onnx
     python -m tools.calibrate best.safetensors --data data --mirror     # judges mirror images too: better, half as fast
     python -m tools.calibrate best.onnx --data data --prior 0.01        # and what scores mean where 1 in 100 is fake
+    python -m tools.calibrate best.onnx --data data --left-out results/transfer/left_out.csv
 
 train.py has done this for its own checkpoints. --data is a folder with Real/ and Fake/, or one with Validation/, which
 is then taken: images like those that will be judged, on which the detector was not trained. The result is a new file,
@@ -14,10 +15,13 @@ Exit status: 0 calibrated; 1 the file cannot be written; 2 usage, or no usable d
 """
 
 import argparse
+import csv
 import dataclasses
 import sys
 from collections import Counter
 from pathlib import Path
+
+import numpy as np
 
 import dataset
 from detector import Metadata, ModelError, load
@@ -28,7 +32,7 @@ from evaluation import calibrating, metrics
 from evaluation.choosing import validation_images
 from evaluation.scoring import Judged, score_index
 from model import MODELS
-from names import percent
+from names import CLASSES, FAKE, percent
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,7 +45,8 @@ def main(argv: list[str] | None = None) -> int:
         judged = score_index({"model": detector}, index, workers=args.workers)["model"]
         if isinstance(judged, ModelError):
             raise judged
-        metadata = calibrated(detector.metadata, index, judged, balance=args.balance)
+        left_out = read_left_out(Path(args.left_out)) if args.left_out else None
+        metadata = calibrated(detector.metadata, index, judged, balance=args.balance, left_out=left_out)
         with_metadata(args.model, metadata, out)
     except ModelError as error:  # before ValueError, which it is
         return fail(3, f"{args.model}: {error}")
@@ -56,15 +61,38 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def calibrated(metadata: Metadata, index: dataset.Index, judged: Judged, *, balance: str) -> Metadata:
-    calibration = calibrating.of_index(index, judged.logits, balance=balance)
+def calibrated(
+    metadata: Metadata,
+    index: dataset.Index,
+    judged: Judged,
+    *,
+    balance: str,
+    left_out: calibrating.LeftOut | None = None,
+) -> Metadata:
+    calibration = calibrating.of_index(index, judged.logits, balance=balance, left_out=left_out)
     calibration = dataclasses.replace(calibration, evidence=metadata.calibration.evidence)
     counts = Counter(one.name for one in index.samples)
     facts = {
         "calibrated": calibrating.numbers(index.labels, judged, calibration),
         "calibrated_on": {"n": len(index.samples), "digest": index.digest, "sources": dict(counts)},
     }
+    if left_out is not None:
+        facts["left_out"] = left_out.told(calibration)
     return dataclasses.replace(metadata, calibration=calibration, training=metadata.training | facts)
+
+
+def read_left_out(path: Path) -> calibrating.LeftOut:
+    """The fakes in a file of tools.transfer. Raises ValueError where it is none, or has no fakes."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["label"] == CLASSES[FAKE]]
+        logits = np.array([(float(row["logit_real"]), float(row["logit_fake"])) for row in rows], np.float32)
+        groups = np.array([row["left_out"] for row in rows], object)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not the left_out.csv that python -m tools.transfer writes") from error
+    if not len(rows) or not np.isfinite(logits).all():
+        raise ValueError(f"{path}: no fakes of a kind that was left out")
+    return calibrating.LeftOut(logits, groups)
 
 
 def print_meaning(calibration: Calibration, prior: float) -> None:
@@ -95,6 +123,11 @@ def print_change(before: Metadata, after: Metadata, index: dataset.Index, logits
     else:
         low, high = found.band
         print(f"Unsure from {low:.3f} to {high:.3f}: {100 * numbers['unsure']:.0f} % of these images")
+    for group, told in after.training.get("left_out", {}).items():
+        print(
+            f"{group}, left out of training (n = {told['n']}): {told['confident_mistakes']:.0%} score below"
+            f" {calibrating.CONFIDENT}, {told['called_real']:.0%} called Real, {told['called_fake']:.0%} Fake"
+        )
     if prior is not None:
         print_meaning(found, prior)
     for note in (*found.notes(), *calibrating.doubts(index.labels, logits)):
@@ -115,6 +148,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         choices=("none", "root", "source"),
         default="none",
         help="of sub-folders of Real/ and Fake/: each image counts the same (none), each folder (source), or between",
+    )
+    add(
+        "--left-out",
+        metavar="FILE",
+        help="left_out.csv of tools.transfer: the Unsure band heeds fakes of kinds that were not shown",
     )
     add(
         "--mirror",

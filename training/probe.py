@@ -11,7 +11,7 @@ network all of which was trained (Ojha et al., CVPR 2023). What is computed is k
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from dataset import POWERS, Index, make_loader
 from detector.checkpoint import write_atomically
 from imaging.faces import FINDER_VERSION
 from imaging.preprocess import Preprocess
-from names import FAKE, REAL
+from names import CLASSES, FAKE, REAL
 from progress import Bar
 from quiet import cache_folder
 from training.augment import TrainingImages, network_input
@@ -51,9 +51,10 @@ class Seen:
             self.features, self.labels, counts(self.labels, self.sources, recipe.balance), strength=recipe.strength
         )
 
-    def without(self, label: int, source: str) -> "Seen":
-        """The same but for the images of one class and source."""
-        kept = ~((self.labels == label) & (self.sources == source))
+    def without(self, kinds: Collection[str]) -> "Seen":
+        """The same but for the images of some classes and sources, "Fake/stylegan2" say."""
+        names = [f"{CLASSES[label]}/{source}" for label, source in zip(self.labels, self.sources, strict=True)]
+        kept = ~np.isin(names, list(kinds))
         return Seen(self.features[kept], self.labels[kept], self.sources[kept])
 
 
