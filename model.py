@@ -18,6 +18,7 @@ from networks.together import Part, Together
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
+LITE_TOP = ("blocks.6", "conv_head", "bn2")  # the last stage of the EfficientNet-Lites
 
 
 class NetworkError(ValueError):
@@ -163,7 +164,7 @@ MODELS: dict[str, Architecture] = {
         build=_timm("tf_efficientnet_lite0"),
         head="classifier",
         features=lambda network, images: network.forward_features(images),
-        top=("blocks.6", "conv_head", "bn2"),
+        top=LITE_TOP,
         mean=HALF,
         std=HALF,
         interpolation="bicubic",
@@ -173,7 +174,7 @@ MODELS: dict[str, Architecture] = {
         build=_timm("tf_efficientnet_lite2"),
         head="classifier",
         features=lambda network, images: network.forward_features(images),
-        top=("blocks.6", "conv_head", "bn2"),
+        top=LITE_TOP,
         mean=HALF,
         std=HALF,
         interpolation="bicubic",
@@ -184,7 +185,7 @@ MODELS: dict[str, Architecture] = {
         build=clip.ClipViT,
         head="head",
         features=lambda network, images: network.features(images),
-        top=("tower.blocks.11", "tower.norm"),
+        top=clip.top(),
         mean=clip.MEAN,
         std=clip.STD,
         interpolation="bicubic",
@@ -198,7 +199,7 @@ MODELS: dict[str, Architecture] = {
         build=_together("clip_vit_b16", "tf_efficientnet_lite0"),
         head="head",
         features=lambda network, images: network.features(images),
-        top=("parts.0.tower.blocks.11", "parts.0.tower.norm", "parts.1.blocks.6", "parts.1.conv_head", "parts.1.bn2"),
+        top=(*(f"parts.0.{of}" for of in clip.top()), *(f"parts.1.{of}" for of in LITE_TOP)),
         mean=clip.MEAN,
         std=clip.STD,
         interpolation="bicubic",
@@ -210,7 +211,7 @@ MODELS: dict[str, Architecture] = {
         build=_together("tf_efficientnet_lite0", "tf_efficientnet_lite0"),
         head="head",
         features=lambda network, images: network.features(images),
-        top=tuple(f"parts.{part}.{of}" for part in (0, 1) for of in ("blocks.6", "conv_head", "bn2")),
+        top=tuple(f"parts.{part}.{of}" for part in (0, 1) for of in LITE_TOP),
         mean=HALF,
         std=HALF,
         interpolation="bicubic",
@@ -318,7 +319,7 @@ def load_backbone(network: nn.Module, weights: dict[str, torch.Tensor], name: st
     Raises NetworkError naming the first tensor that does not fit.
     """
     row, own = architecture(name), network.state_dict()
-    if not own.keys() & weights.keys():
+    if not any(key in weights for key in own if not key.startswith(f"{row.classifier}.")):
         weights = row.renamed(weights)
 
     def shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:

@@ -20,6 +20,7 @@ import quiet
 
 NAME = "vit_base_patch16_clip_quickgelu_224"  # timm's
 PUBLISHED = f"{NAME}.openai"
+DEPTH = 12  # blocks
 BLOCKS = (5, 6, 7, 8, 9, 10, 11, 12)  # whose tokens are read, counted from 1
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 SIZE = 224  # pixels; the positions that it has learned are those of 14 x 14 patches
@@ -33,21 +34,24 @@ _NAMES = {  # parts of that file's names, and what timm calls them
 }  # fmt: skip
 
 
+def top() -> tuple[str, ...]:
+    """What is trained with the head where the rest stands still: the last block that is read."""
+    return f"tower.blocks.{max(BLOCKS) - 1}", *(("tower.norm",) if max(BLOCKS) == DEPTH else ())
+
+
 class ClipViT(nn.Module):
     """(n, 3, 224, 224) float32 -> (n, outputs).
 
-    Of each of BLOCKS the class token and the mean of the patch tokens are read; those of the last block after the
-    tower's last normalisation. A block after the last that is read would change nothing, and is not there.
+    Of each of BLOCKS the class token and the mean of the patch tokens are read; of the tower's last block after its
+    normalisation. A block after the last that is read would change nothing, and is not there.
     """
 
     def __init__(self, outputs: int = 2):
         super().__init__()
         import timm  # here: it costs over a second
 
-        self.tower = timm.create_model(NAME, pretrained=False, num_classes=0)
-        self.whole = len(self.tower.blocks) == max(BLOCKS)
-        self.tower.blocks = self.tower.blocks[: max(BLOCKS)]
-        if not self.whole:
+        self.tower = timm.create_model(NAME, pretrained=False, num_classes=0, depth=max(BLOCKS))
+        if max(BLOCKS) < DEPTH:
             self.tower.norm = nn.Identity()
         self.head = nn.Linear(2 * self.tower.embed_dim * len(BLOCKS), outputs)
 
@@ -101,10 +105,9 @@ def from_file(path: str | os.PathLike) -> dict[str, torch.Tensor] | None:
 def under_tower(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """timm's names to ClipViT's, without what comes after the last block that is read."""
     last = max(BLOCKS)
-    kept = {name: tensor for name, tensor in weights.items() if _block_of(name) <= last}
-    if any(_block_of(name) > last for name in weights):
-        kept = {name: tensor for name, tensor in kept.items() if not name.startswith("norm.")}
-    return {f"tower.{name}": tensor for name, tensor in kept.items() if not name.startswith("head.")}
+    other = ("head.",) if last == DEPTH else ("head.", "norm.")
+    kept = (name for name in weights if _block_of(name) <= last and not name.startswith(other))
+    return {f"tower.{name}": weights[name] for name in kept}
 
 
 def _block_of(name: str) -> int:

@@ -15,6 +15,11 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
+sys.path.insert(0, str(ROOT))
+from networks import clip  # noqa: E402
+
+clip.BLOCKS = (1, 2)  # before model.py reads it: twelve blocks would take seconds wherever all networks are tried
+
 os.environ["OMP_NUM_THREADS"] = "1"  # programs started by tests share two cores with the tests themselves
 
 
@@ -30,6 +35,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         (pytest.fail if os.environ.get("CI") else pytest.skip)("../shared, with the real images, is not here")
     return SHARED
+
+
+def side_of(name: str, side: int) -> int:
+    """`side`, or what the network called `name` takes instead, pixels."""
+    import model
+
+    return next(iter(model.architecture(name).sizes), side)
 
 
 def make_image(fake: bool, seed: int, size: int = 64) -> Image.Image:

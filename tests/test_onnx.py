@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import ROOT, make_image
+from conftest import ROOT, make_image, side_of
 
 import model
 import predict
@@ -29,8 +29,8 @@ def saved_with(head: model.Head, name: str, folder: Path) -> tuple[Detector, Pat
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # the statistics of the one batch below, and nothing of the fresh ones
     with torch.no_grad():  # statistics as after training: without them every logit of a fresh network is the same
-        network.train()(torch.randn(4, 3, 64, 64))
-    metadata = Metadata(name, Preprocess(96, "crop", row.mean, row.std), head=asdict(head))
+        network.train()(torch.randn(4, 3, *[side_of(name, 64)] * 2))
+    metadata = Metadata(name, Preprocess(side_of(name, 96), "crop", row.mean, row.std), head=asdict(head))
     save_checkpoint(folder / "x.safetensors", network.state_dict(), metadata)
     return load(folder / "x.safetensors", device="cpu"), folder / "x.safetensors"
 
@@ -43,7 +43,7 @@ def test_each_architecture_agrees(name, tmp_path, monkeypatch, capsys):
     assert "over 12 images" in capsys.readouterr().out
     assert read_metadata(out) == read_metadata(path)
     other = load(out)
-    images = np.random.default_rng(0).normal(size=(3, 3, 96, 96)).astype(np.float32)
+    images = np.random.default_rng(0).normal(size=(3, 3, *[side_of(name, 96)] * 2)).astype(np.float32)
     assert one.scores(images) == pytest.approx(other.scores(images), abs=1e-4)
     assert np.ptp(one.logits(images)[:, 0]) > 0  # the agreement is not that of a constant
     logits, features, weight, bias = other.backend.run(["logits", "features", "head_weight", "head_bias"], images)
@@ -81,7 +81,7 @@ def test_each_architecture_with_a_dense_head_gives_logits_only(name, tmp_path, m
     other = load(tmp_path / "x.onnx")
     assert [output.name for output in other.backend.session.get_outputs()] == ["logits"]
     assert other.metadata == detector.metadata and other.metadata.head == {"hidden": 128, "dropout": 0.5}
-    images = np.random.default_rng(0).normal(size=(3, 3, 96, 96)).astype(np.float32)
+    images = np.random.default_rng(0).normal(size=(3, 3, *[side_of(name, 96)] * 2)).astype(np.float32)
     assert detector.scores(images) == pytest.approx(other.scores(images), abs=1e-4)
     assert np.ptp(detector.logits(images)[:, 0]) > 0
 
