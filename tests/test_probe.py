@@ -198,7 +198,12 @@ def test_lntune_moves_normalisation_and_head_alone(kinds, backbone, tmp_path):
         "--epochs",
         1,
     ]
-    assert train.main([str(word) for word in (*given, "--set", "part_swap=0", "--batch-size", 8, "--out", out)]) == 0
+    assert (
+        train.main(
+            [str(word) for word in (*given, "--epochs", 1, "--set", "part_swap=0", "--batch-size", 8, "--out", out)]
+        )
+        == 0
+    )
     before, after = read_weights(backbone), read_weights(out / "last.safetensors")
     moved = {key for key in before if not torch.equal(before[key], after[key])}
     norms = {f"features.{at}.{of}" for at in (1, 4, 7) for of in ("weight", "bias")}  # tiny's group normalisation
@@ -289,7 +294,8 @@ def test_any_recipe_and_finished_detectors(kinds, tmp_path, capsys):
     capsys.readouterr()
     assert tool.main([*given, "--out", str(tmp_path / "out")]) == 0
     assert "is finished; kept" in capsys.readouterr().err
-    assert {row["left_out"] for row in rows_of(tmp_path / "out/transfer.csv")} == {
+    rows = rows_of(tmp_path / "out/transfer.csv")
+    assert {row["left_out"] for row in rows} == {
         "nothing",
         "Fake/swaps",
         "Fake/paint",
@@ -312,7 +318,7 @@ def test_the_band_heeds_kinds_that_were_left_out(matrix, probed, kinds, tmp_path
     assert calibrate.main([*given, "--left-out", str(matrix / "left_out.csv")]) == 0
     told = read_metadata(tmp_path / "x.safetensors").training["left_out"]
     assert set(told) == {"films", "Fake/paint", "Fake/swaps"} and "left out of training" in capsys.readouterr().out
-    (tmp_path / "bad.csv").write_text("a,b\\n1,2\\n")
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
     assert calibrate.main([*given, "--overwrite", "--left-out", str(tmp_path / "bad.csv")]) == 2
     assert "not the left_out.csv" in capsys.readouterr().err
 
