@@ -36,7 +36,7 @@ try:
     import numpy as np
 
     import dataset
-    from detector import Detector, ModelError, find_models, load
+    from detector import Detector, ModelError, find_models, load, shipped
     from detector.calibration import Calibration
     from detector.checkpoint import write_atomically
     from evaluation import pages, plots, record, report, stability, stress
@@ -458,7 +458,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="eval.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--models", nargs="+", required=True, help="model files, or folders of them")
+    add(
+        "--models",
+        nargs="+",
+        type=shipped,
+        required=True,
+        help="model files, folders of them, or names of detectors that ship",
+    )
     add("--data", action="append", required=True, help="folder with Real/ and Fake/, or with Test/; again for more")
     add("--extra", action="append", type=named, default=[], metavar="NAME=FOLDER", help="a foreign set; again for more")
     add("--robustness", nargs="*", metavar="SET", help="stress the models: on each --data, or on the sets named")

@@ -28,7 +28,7 @@ from pathlib import Path
 from threading import Lock
 
 try:
-    from detector import DEFAULT_MODEL, Detector, ModelError, Verdict, load
+    from detector import DEFAULT_MODEL, Detector, ModelError, Verdict, load, shipped
     from detector.prior import prior_share
     from evaluation.answers import Answer, Answers, shown
     from evaluation.explain import can_explain, explain
@@ -178,8 +178,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("inputs", nargs="+", metavar="INPUT", help="an image, a folder, or - for standard input")
     add(
         "--model",
+        type=shipped,
         default=str(DEFAULT_MODEL),
-        help=".onnx file, checkpoint (.safetensors), or plain weights (.pth); default: %(default)s",
+        help=".onnx file, checkpoint (.safetensors), plain weights (.pth), or the name of a detector that ships (default"
+        " or large); default: %(default)s",
     )
     add(
         "--arch",

@@ -30,7 +30,7 @@ if str(ROOT) not in sys.path:
 try:
     import listener
     from appconfig import Config, say
-    from detector import DEFAULT_MODEL, ModelError
+    from detector import DEFAULT_MODEL, ModelError, shipped
     from judging import Models, model_files
     from reloading import run_again_on_changes
     from webapp import App, create_app, refuse
@@ -130,8 +130,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add(
         "--model",
+        type=shipped,
         default=str(DEFAULT_MODEL),
-        help="model file, or a folder of them, where the first by name is the default (default: %(default)s)",
+        help="model file, the name of a detector that ships (default or large), or a folder of files, where the first by"
+        " name is the default (default: %(default)s)",
     )
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)")
     add("--port", type=port, default=5000, help="default: %(default)s; 0: any that is free")

@@ -31,6 +31,7 @@ from names import CLASSES, FAKE, UNSURE, percent
 
 __all__ = [
     "DEFAULT_MODEL", "Detector", "FaceVerdict", "Metadata", "ModelError", "Verdict", "find_models", "decisive", "load",
+    "shipped",
 ]  # fmt: skip
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "models" / "default.onnx"  # judges where no other is named
@@ -214,6 +215,15 @@ class Detector:
         if not np.isfinite(logits).all():
             raise ModelError("the model returned a non-finite score")
         return logits
+
+
+def shipped(name: str) -> str:
+    """The file of a detector that ships, by its name: "large" is models/large.onnx.
+
+    Any other name is a path, and stays as it is; so does one of these where a file or folder of that name is there.
+    """
+    file = DEFAULT_MODEL.with_name(f"{name}.onnx")
+    return str(file) if name.isidentifier() and file.is_file() and not os.path.exists(name) else name
 
 
 def load(

@@ -27,6 +27,7 @@ ABOUT = ("what", "terms", "from")  # texts of one of its entries; "limits" is a 
 PARTS = ("Train", "Validation")
 TRAINING = {name for part in PARTS for name in SPLIT_NAMES[part]}  # what folders of these parts are called
 SCORES = pages.BRIEF | {"accuracy without Unsure": "accuracy_sure"}
+OFTEN, SELDOM = 0.7, 0.3  # shares of the fakes of a kind that are called Fake
 ALWAYS = (
     "It knows the traces of the fakes it was trained on. Of other generators and programs a score may mean nothing.",
     "Whoever wants to deceive it may well succeed: changes made for that purpose were not tested.",
@@ -195,6 +196,44 @@ def score_rows(found: list[Found]) -> list[dict]:
     ]
 
 
+def found_of_kinds(card: Card) -> list[str]:
+    """A sentence for each kind of fakes that it was judged on: found often, sometimes or not.
+
+    By the share that is called Fake: "often" where its interval lies above OFTEN, "not" where it lies below SELDOM.
+    """
+    lines = []
+    for one in card.found:
+        about = card.known.get(data_set_of(card, one) or "", {}).get("kinds", {})
+        for row in one.facts["sources"]:
+            if row["class"] != CLASSES[FAKE]:
+                continue
+            kind = about.get(row["source"], f"{one.set_name}, {row['source']}" if row["source"] else one.set_name)
+            often = "often" if row["low"] > OFTEN else "not" if row["high"] < SELDOM else "sometimes"
+            real = max(0.0, 1 - row["called_fake"] - row["unsure"])
+            told = share(row["called_fake"], row["low"], row["high"])
+            lines.append(
+                f"{kind[0].upper()}{kind[1:]}: found {often}. Of {row['n']:,}, {told} are called Fake,"
+                f" {share(row['unsure'])} Unsure, {share(real)} Real."
+            )
+    return lines
+
+
+def of_left_out(card: Card) -> list[str]:
+    """What detectors trained likewise, but without one kind, said of that kind: as a kind that is new to this one."""
+    told = card.of_training("left_out")
+    if not isinstance(told, dict):
+        return []
+    rows = [row for row in told.values() if isinstance(row, dict) and isinstance(row.get("confident_mistakes"), float)]
+    if not rows:
+        return []
+    mean = sum(row["confident_mistakes"] for row in rows) / len(rows)
+    each = ", ".join(f"{name} {share(row['confident_mistakes'])} of {row['n']}" for name, row in told.items())
+    return [
+        f"Fakes of a kind that it was not shown may get a very low score: where one kind was left out of training,"
+        f" {share(mean)} of it on average scored below 0.1 ({each})."
+    ]
+
+
 def data_sentences(card: Card) -> list[str]:
     lines = []
     for name in card.trained_on:
@@ -216,7 +255,8 @@ def weak_spots(card: Card) -> list[str]:
     sets = [*card.trained_on, *(data_set_of(card, one) for one in card.found)]
     for name in dict.fromkeys(name for name in sets if name):
         lines += [f"{name}: {sentence}" for sentence in card.known[name].get("limits", [])]
-    return [*lines, *of_input(card), *ALWAYS]
+    seldom = [sentence for sentence in found_of_kinds(card) if ": found often." not in sentence]
+    return [*seldom, *lines, *of_left_out(card), *of_input(card), *ALWAYS]
 
 
 def of_set(card: Card, one: Found) -> list[str]:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 import dataset
-from detector import Detector, ModelError, Verdict, load
+from detector import Detector, ModelError, Verdict, load, shipped
 from evaluation.metrics import proportion_interval
 from evaluation.report import to_text
 from imaging.door import Picture
@@ -113,7 +113,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m tools.groups", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a detector of faces")
+    add("model", type=shipped, metavar="MODEL", help="a detector of faces: a file, or the name of one that ships")
     add("--data", required=True, help="folder with Real/ and Fake/, or with Test/, of pictures of one face")
     add("--montages", type=int, default=60, metavar="N", help="of each number of faces (default: %(default)s)")
     add("--csv", metavar="FILE", help="also write the table")

@@ -8,8 +8,9 @@ The folder gets report.md and report.html, made from what eval.py wrote below it
 between the lines `<!-- results -->` and `<!-- /results -->` becomes the tables of all models.
 
 --card makes the card of a model from its file, from the evaluations of that very file, and from data_sets.json beside
-it, which says what the data sets are: the part of README.md beside it between `<!-- card -->` and `<!-- /card -->`, and
-default.card.json for default.onnx, which the server shows.
+it, which says what the data sets are: the part of README.md beside it between `<!-- card -->` and `<!-- /card -->`
+(where there are several: `<!-- card default -->` and so on), and default.card.json for default.onnx, which the server
+shows.
 
 Exit status: 0 written; 1 a file cannot be read or written, or the card would not be whole or true; 2 usage, or nothing
 to report.
@@ -61,7 +62,10 @@ def summary(found: list[pages.Found], root: Path) -> str:
 def write_card(path: Path, found: list[pages.Found], root: Path) -> None:
     """The card of a model, for people and for the server, beside it. Raises ValueError, and OSError."""
     known = card.read(path, found)
-    fill(path.parent / "README.md", "card", card_page.markdown(known, root))
+    readme = path.parent / "README.md"
+    own = f"card {path.stem}"  # a folder of several detectors has a place for each
+    place = own if f"<!-- {own} -->" in readme.read_text(encoding="utf-8") else "card"
+    fill(readme, place, card_page.markdown(known, root))
     write_atomically(
         card_of(path), json.dumps(card.as_json(known), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     )
