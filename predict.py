@@ -180,8 +180,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--model",
         type=shipped,
         default=str(DEFAULT_MODEL),
-        help=".onnx file, checkpoint (.safetensors), plain weights (.pth), or the name of a detector that ships (default"
-        " or large); default: %(default)s",
+        help=".onnx file, checkpoint (.safetensors), plain weights (.pth), or name of a detector that ships, default"
+        " or large; default: %(default)s",
     )
     add(
         "--arch",

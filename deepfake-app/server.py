@@ -132,8 +132,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--model",
         type=shipped,
         default=str(DEFAULT_MODEL),
-        help="model file, the name of a detector that ships (default or large), or a folder of files, where the first by"
-        " name is the default (default: %(default)s)",
+        help="model file, name of a detector that ships (default or large), or a folder of files, of which the first"
+        " by name is the default (default: %(default)s)",
     )
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)")
     add("--port", type=port, default=5000, help="default: %(default)s; 0: any that is free")

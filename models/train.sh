@@ -30,3 +30,31 @@ for split in Train Validation; do for class in Real Fake; do
   done
   for source in "$DATA/portraits/$split/$class"/*; do link "$source" "$OUT/today/$split/$class/$(basename "$source")"; done
 done; done
+
+run() {  # run <name> <data> <weights to start from> <epochs> [more of train.py's flags]: a run folder, kept or gone on with
+  local name=$1 data=$2 start=$3 epochs=${EPOCHS:-$4}
+  shift 4
+  # shellcheck disable=SC2086  # TRAIN_FLAGS holds several words
+  "$PYTHON" train.py --data "$OUT/$data" --arch tf_efficientnet_lite0 --pretrained "$start" --frame face --recipe indomain \
+    --set balance=root --epochs "$epochs" --seed "$SEED" --out "$OUT/$name" --resume "$@" $TRAIN_FLAGS
+}
+
+once() {  # once <file> <command ...>: what makes that file, unless it is there
+  if [ -e "$1" ]; then return; fi
+  shift
+  "$@"
+}
+
+# 1. Face swaps and StyleGAN, from coarse to fine; half of the way back to the backbone before the last round (docs/experiments.md, 2026-11-22).
+mild=(--set jpeg=0.3 --set webp=0.1 --set rescale=0.2 --set colour=0.2 --set noise=0.05 --batch-size 64)
+run coarse faces "$LITE0" 3 --fit resize --size 112 --lr 1.5e-3 "${mild[@]}"
+run middle faces "$OUT/coarse/last.safetensors" 5 --fit resize --size 192 --crop 160,160,160,192,192 --lr 1e-3 --set geometry=0.3 "${mild[@]}"
+run fine faces "$OUT/middle/last.safetensors" 6 --size 224 --crop 160,160,160,192,192,224 --lr 1e-3 --set geometry=0.3 "${mild[@]}"
+once "$OUT/half_fine.safetensors" "$PYTHON" -m tools.between "$OUT/fine/last.safetensors" "$LITE0" --out "$OUT/half_fine.safetensors"
+run swaps faces "$OUT/half_fine.safetensors" 5 --size 224 --crop 160,192,192,224,224 --lr 1e-3 --set geometry=0.3 "${mild[@]}"
+
+# 2. All kinds, with what happens to pictures on their way; from half of the way back again.
+wild=(--set jpeg=0.5 --set webp=0.1 --set rescale=0.5 --set blur=0.15 --set noise=0.15 --set colour=0.4 --set brightness=0.4
+  --set contrast=0.3 --set geometry=0.4 --set rotate=30 --set part_swap=0.15 --batch-size 32)
+once "$OUT/half_swaps.safetensors" "$PYTHON" -m tools.between "$OUT/swaps/best.safetensors" "$LITE0" --out "$OUT/half_swaps.safetensors"
+run today today "$OUT/half_swaps.safetensors" 3 --fit resize --size 224 --crop 192,224,224 --lr 1e-3 --mirror "${wild[@]}"
