@@ -222,8 +222,10 @@ def shipped(name: str) -> str:
 
     Any other name is a path, and stays as it is; so does one of these where a file or folder of that name is there.
     """
+    if not name.isidentifier() or os.path.exists(name):
+        return name
     file = DEFAULT_MODEL.with_name(f"{name}.onnx")
-    return str(file) if name.isidentifier() and file.is_file() and not os.path.exists(name) else name
+    return str(file) if file.is_file() else name
 
 
 def load(

@@ -10,6 +10,7 @@ from server_world import form, part
 from appconfig import Config
 from dataset import DeepFakeDataset, index_folder, with_faces
 from detector import DEFAULT_MODEL, load
+from detector import shipped as named
 from detector.calibration import Calibration
 from evaluation import card, pages
 from evaluation.explain import can_explain
@@ -28,6 +29,16 @@ EQUAL = 1e-4
 @pytest.fixture(scope="module")
 def shipped():
     return load(DEFAULT_MODEL, device="cpu", threads=1)
+
+
+def test_a_detector_that_ships_has_a_name(tmp_path, monkeypatch):
+    assert named("default") == str(DEFAULT_MODEL)
+    assert load(named("default")).metadata == load(DEFAULT_MODEL).metadata
+    for other in ("unknown", "models/default.onnx", "/default", "", "a b", str(DEFAULT_MODEL)):
+        assert named(other) == other
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "default").mkdir()
+    assert named("default") == "default"  # what is there goes first
 
 
 def test_its_files(shipped):
