@@ -5,6 +5,7 @@ markdown(card, Path("results/reference"))    # Markdown, headings from the third
 
 import hashlib
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from detector.checkpoint import read_metadata
@@ -243,6 +244,9 @@ def again(card: Card) -> list[str]:
     run, steps = f"results/{card.path.stem}", card.of_training("steps")
     if isinstance(steps, list):  # several runs, each from the last one's weights
         return ["```\n" + "\n".join([*map(str, steps), evaluation_command(card)]) + "\n```", *this_one(card)]
+    parts = card.of_training("joined")
+    if isinstance(parts, list):
+        return joined_again(card, parts)
     lines, checkpoint = [f"{training_command(card)} --out {run}"], f"{run}/best.safetensors"
     if card.metadata.preprocess.mirror and not card.of_training("arguments", "mirror"):  # it was made to afterwards
         data = shlex.quote(Path(card.of_training("arguments", "data") or "data").name)
@@ -252,6 +256,23 @@ def again(card: Card) -> list[str]:
         lines.append(f"python -m tools.export {checkpoint} --out {shlex.quote(card.path.as_posix())}")
     lines.append(evaluation_command(card))
     return ["```\n" + "\n".join(lines) + "\n```", *this_one(card)]
+
+
+def joined_again(card: Card, parts: list[dict]) -> list[str]:
+    """The same for several detectors as one network (tools.join): each of them, then how they are joined."""
+    names, weights, lines = [], [], []
+    for number, part in enumerate(parts, 1):
+        own = replace(card, metadata=replace(card.metadata, training=part["training"]))
+        steps = own.of_training("steps")
+        run = f"results/{card.path.stem}_{number}"
+        lines += map(str, steps) if isinstance(steps, list) else [f"{training_command(own)} --out {run}"]
+        names.append(f"{run}/best.safetensors")
+        weights.append(f"{part['weight']:.4g}")
+    joined = f"results/{card.path.stem}.safetensors"
+    lines.append(f"python -m tools.join {' '.join(names)} --weights {','.join(weights)} --out {joined}")
+    lines.append(f"python -m tools.export {joined} --small --out {shlex.quote(card.path.as_posix())}")
+    lines.append(f"python -m tools.calibrate {shlex.quote(card.path.as_posix())} --data {card.folder} --balance root")
+    return ["```\n" + "\n".join([*lines, evaluation_command(card)]) + "\n```", *this_one(card)]
 
 
 def this_one(card: Card) -> list[str]:

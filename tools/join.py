@@ -13,8 +13,10 @@ Exit status: 0 joined; 1 the file cannot be written; 2 usage, or no usable data 
 """
 
 import argparse
+import csv
 import dataclasses
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +30,16 @@ from detector import Detector, Metadata, ModelError, load
 from detector.backend_onnx import OnnxBackend
 from detector.backend_torch import TorchBackend, head_of
 from detector.calibration import Calibration
-from detector.checkpoint import save_checkpoint
+from detector.checkpoint import save_checkpoint, write_atomically
 from detector.rewriting import check_name
 from evaluation import calibrating
 from evaluation.choosing import validation_images
+from evaluation.report import to_csv
 from evaluation.scoring import Judged, score_index
 from names import FAKE, REAL
+
+# What a checkpoint says of its training that the joined one cannot say.
+OF_ITS_OWN_SCORES = ("calibrated", "calibrated_on", "left_out", "validation", "epoch", "steps", "joined")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,6 +53,9 @@ def main(argv: list[str] | None = None) -> int:
         if weights is None:
             weights, offset = stack(*judge(Path(args.data), parts, args.workers), balance=args.balance)
         network, metadata = join(parts, weights, offset)
+        if args.left_out:
+            left_out = joined_left_out(Path(args.left_out), Path(args.data), parts, weights, offset, args.workers)
+            write_atomically(out.with_suffix(".left_out.csv"), left_out)
         save_checkpoint(out, network.state_dict(), metadata)
     except (ModelError, model.NetworkError) as error:  # before ValueError, which they are
         return fail(3, str(error))
@@ -84,9 +93,16 @@ def looking_alike(part: Detector, first: Detector) -> Detector:
     return Detector(TorchBackend(network, part.backend.device, part.metadata.arch), metadata, part.path)
 
 
-def judge(data: Path, parts: list[Detector], workers: int) -> tuple[Index, list[Judged]]:
-    """What each of them says of the Validation images. Raises DatasetError, and ModelError."""
+def judge(
+    data: Path, parts: list[Detector], workers: int, wanted: Collection[str] | None = None
+) -> tuple[Index, list[Judged]]:
+    """What each of them says of the Validation images, of those with some contents (SHA-256) or all.
+
+    Raises DatasetError, and ModelError.
+    """
     index = validation_images(data, parts[0])
+    if wanted is not None:
+        index = index.subset(i for i, content in enumerate(index.hashes) if content in wanted)
     scored = score_index({str(place): part for place, part in enumerate(parts)}, index, workers=workers)
     for judged in scored.values():
         if isinstance(judged, ModelError):
@@ -125,14 +141,46 @@ def join(parts: list[Detector], weights: list[float], offset: float = 0.0) -> tu
     tensors["head.bias"] = sum(w * head.bias for w, head in zip(weights, heads, strict=True)) + shift
     network.load_state_dict(tensors)
     first = parts[0].metadata
-    training = {
-        "joined": [
-            {"arch": part.metadata.arch, "sha256": part.sha256, "weight": weight, "training": part.metadata.training}
-            for part, weight in zip(parts, weights, strict=True)
-        ],
-        "data": first.training.get("data", {}),
-    }
+    shown_most = max(parts, key=lambda part: training_images(part.metadata)).metadata.training
+    training = {name: value for name, value in shown_most.items() if name not in OF_ITS_OWN_SCORES}
+    training["joined"] = [
+        {"arch": part.metadata.arch, "sha256": part.sha256, "weight": weight, "training": part.metadata.training}
+        for part, weight in zip(parts, weights, strict=True)
+    ]
     return network, Metadata(arch, first.preprocess, training=training)
+
+
+def joined_left_out(
+    path: Path, data: Path, parts: list[Detector], weights: list[float], offset: float, workers: int
+) -> str:
+    """left_out.csv for the joined network: what twins of the first part say, joined with what the others say.
+
+    Raises ValueError where the file is none of tools.transfer's.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        twins = [float(row["logit_fake"]) - float(row["logit_real"]) for row in rows]
+        wanted = {row["sha256"] for row in rows}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not the left_out.csv that python -m tools.transfer writes") from error
+    index, others = judge(data, parts[1:], workers, wanted)
+    margins = sum(w * (one.logits[:, FAKE] - one.logits[:, REAL]) for w, one in zip(weights[1:], others, strict=True))
+    own = dict(zip(index.hashes, margins.tolist(), strict=True))
+    joined = []
+    for row, twin in zip(rows, twins, strict=True):
+        margin = weights[0] * twin + own.get(row["sha256"], float("nan")) + offset
+        if np.isfinite(margin):
+            joined.append(row | {"logit_real": -margin / 2, "logit_fake": margin / 2})
+    return to_csv(joined, list(rows[0]))
+
+
+def training_images(metadata: Metadata) -> int:
+    """How many images it was trained on, as far as its file says."""
+    facts = metadata.training.get("data")
+    train = facts.get("Train") if isinstance(facts, dict) else None
+    n = train.get("n") if isinstance(train, dict) else None
+    return n if isinstance(n, int) else 0
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -145,13 +193,21 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--out", required=True, metavar="FILE", help="checkpoint to write")
     add("--overwrite", action="store_true", help="write over a file that is there")
-    how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--data", help="folder with Validation/, or with Real/ and Fake/: the weights are found there")
-    how.add_argument("--weights", type=numbers, metavar="1,1", help="how much each detector's logits count")
+    add("--data", help="folder with Validation/, or with Real/ and Fake/: the weights are found there")
+    add("--weights", type=numbers, metavar="1,1", help="how much each detector's logits count")
+    add(
+        "--left-out",
+        metavar="FILE",
+        help="left_out.csv of tools.transfer for the first detector: also write the joined network's, beside --out",
+    )
     add("--balance", choices=("none", "root", "source"), default="none", help="of the sub-folders there, as elsewhere")
     add("--workers", type=int, choices=range(65), default=0, metavar="N", help="decoding processes (default: 0)")
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
     args = parser.parse_args(argv)
+    if not (args.data or args.weights):
+        parser.error("one of --data and --weights must be given")
+    if args.left_out and not args.data:
+        parser.error("--left-out needs --data")
     if len(args.models) < 2:
         parser.error("one detector alone cannot be joined; name two or more")
     if args.weights and len(args.weights) != len(args.models):
