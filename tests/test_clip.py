@@ -1,5 +1,6 @@
 """CLIP's tower as a network of ours, cut short by conftest.py; networks side by side; and their small .onnx files."""
 
+import csv
 import zipfile
 from types import SimpleNamespace
 
@@ -14,9 +15,11 @@ from test_onnx import saved_with
 
 import model
 import train
+from dataset import index_folder
 from detector import ModelError, load
 from detector.checkpoint import Metadata, read_metadata, save_checkpoint
-from evaluation.scoring import Judged
+from evaluation.report import to_csv
+from evaluation.scoring import Judged, score_index
 from imaging.preprocess import Preprocess
 from names import FAKE, REAL
 from networks import clip
@@ -248,3 +251,25 @@ def test_the_stack_finds_who_knows(tmp_path):
     judged = [Judged.of_whole(np.stack([-m / 2, m / 2], 1).astype(np.float32)) for m in (knows, noise_)]
     weights, offset = join.stack(index, judged, balance="none")
     assert weights[0] > 0.5 and abs(weights[1]) < 0.01 and abs(offset) < 1
+
+
+def test_what_twins_say_of_kinds_left_out_is_joined_too(pair, tmp_path, capsys):
+    data, out = make_set(tmp_path / "data", {"Validation": 6}, 96), tmp_path / "pair.safetensors"
+    index = index_folder(data / "Validation")
+    twins = dict(zip(index.hashes[::2], range(len(index.hashes)), strict=False))
+    columns = ("sha256", "label", "left_out", "logit_real", "logit_fake", "seed")
+    rows = [(content, "Fake", "x", -m, m, 0) for content, m in twins.items()] + [("gone", "Fake", "x", 0, 0, 0)]
+    table = [dict(zip(columns, row, strict=True)) for row in rows]
+    (tmp_path / "left_out.csv").write_text(to_csv(table, columns))
+    given = [*(str(path) for _, path in pair), "--weights", "2,0.5", "--data", str(data), "--out", str(out)]
+    assert join.main([*given, "--left-out", str(tmp_path / "left_out.csv")]) == 0
+    said = list(csv.DictReader((tmp_path / "pair.left_out.csv").read_text().splitlines()))
+    [judged] = score_index({"x": pair[1][0]}, index).values()
+    margins = dict(zip(index.hashes, judged.logits[:, FAKE] - judged.logits[:, REAL], strict=True))
+    assert len(said) == len(twins)  # without the one that is not there
+    for row in said:
+        expected = 2 * 2 * twins[row["sha256"]] + 0.5 * margins[row["sha256"]]
+        assert float(row["logit_fake"]) - float(row["logit_real"]) == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    (tmp_path / "bad.csv").write_text("a\n1\n")
+    assert join.main([*given, "--overwrite", "--left-out", str(tmp_path / "bad.csv")]) == 2
+    assert "not the left_out.csv" in capsys.readouterr().err
