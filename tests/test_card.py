@@ -210,6 +210,49 @@ def test_where_it_fails_follows_from_the_numbers(world, models):
     assert any("smaller than 40 pixels" in line for line in card.weak_spots(face))
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [(0.71, 0.9, "often"), (0.69, 0.9, "sometimes"), (0.1, 0.31, "sometimes"), (0.1, 0.29, "not")],
+)
+def test_a_sentence_for_each_kind_of_fakes(world, models, low, high, word):
+    it = known(world, models)
+    first = it.found[0]
+    sources = [
+        {"class": "Fake", "source": "paint", "n": 40, "called_fake": 0.6, "unsure": 0.15, "low": low, "high": high},
+        {"class": "Real", "source": "phone", "n": 9, "called_fake": 0.1, "unsure": 0.0, "low": 0.0, "high": 0.4},
+    ]
+    it = replace(it, found=[replace(first, facts=first.facts | {"sources": sources})])
+    interval = f"({100 * low:.1f} to {100 * high:.1f})"
+    told = f"found {word}. Of 40, 60.0 % {interval} are called Fake, 15.0 % Unsure, 25.0 % Real."
+    assert card.found_of_kinds(it) == [f"{first.set_name[0].upper()}{first.set_name[1:]}, paint: {told}"]
+    it.known[first.set_name.split("/")[0]]["kinds"] = {"paint": "painted faces"}
+    assert card.found_of_kinds(it) == [f"Painted faces: {told}"]
+    assert (f"Painted faces: {told}" in card.weak_spots(it)) == (word != "often")
+
+
+def test_what_twins_said_of_kinds_left_out_stands_in_it(world, models):
+    it = known(world, models)
+    assert not card.of_left_out(it)
+    rows = {name: {"n": n, "confident_mistakes": share} for name, n, share in (("Fake/a", 40, 0.5), ("b", 60, 0.1))}
+    it = replace(it, metadata=replace(it.metadata, training=it.metadata.training | {"left_out": rows}))
+    [sentence] = card.of_left_out(it)
+    assert "30.0 % of it on average scored below 0.1 (Fake/a 50.0 % of 40, b 10.0 % of 60)." in sentence
+    assert sentence in card.weak_spots(it)
+    for odd in ("text", {"x": 3}, {}):
+        assert not card.of_left_out(replace(it, metadata=replace(it.metadata, training={"left_out": odd})))
+
+
+def test_a_joined_detectors_parts_are_made_first(world, models):
+    it = known(world, models)
+    parts = [{"arch": "tiny", "sha256": "x", "weight": w, "training": it.metadata.training} for w in (1.0, 0.25)]
+    joined = replace(it, metadata=replace(it.metadata, training=it.metadata.training | {"joined": parts}))
+    text = card_page.again(joined)[0]
+    assert text.count(card_page.training_command(it)) == 2
+    assert (
+        "python -m tools.join results/best_1/best.safetensors results/best_2/best.safetensors --weights 1,0.25" in text
+    )
+
+
 def test_the_command_that_makes_it_again_is_the_one_that_made_it(world, models):
     it = known(world, models)
     words = shlex.split(card_page.training_command(it))
