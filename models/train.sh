@@ -16,19 +16,25 @@ PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo pyth
 LITE0=$WEIGHTS/tf_efficientnet_lite0.safetensors
 mkdir -p "$OUT"
 
-link() {  # link <from> <to>: the images of a folder as links, or every EVERYth of them
+link() {  # link <from> <to> <n>: the images of a folder as links, every n-th of them
   if [ -e "$2" ]; then return; fi
   mkdir -p "$2.part"
-  find -L "$(realpath "$1")" -type f | LC_ALL=C sort | awk "NR % $EVERY == 0" | xargs -r ln -sf -t "$2.part"
+  find -L "$(realpath "$1")" -type f | LC_ALL=C sort | awk "NR % $3 == 0" | xargs -r ln -sf -t "$2.part"
   mv "$2.part" "$2"
 }
 
+# faces: face swaps and StyleGAN; today: all kinds; some: all kinds, an eighth of the face swaps, whose features take so long.
 for split in Train Validation; do for class in Real Fake; do
-  for set in faces today photographs; do mkdir -p "$OUT/$set/$split/$class"; done
-  for source in dfdc stylegan; do
-    for set in faces today photographs; do link "$DATA/$source/$split/$class" "$OUT/$set/$split/$class/$source"; done
+  for set in faces today some; do
+    mkdir -p "$OUT/$set/$split/$class"
+    link "$DATA/dfdc/$split/$class" "$OUT/$set/$split/$class/dfdc" "$((EVERY * ($(if [ $set = some ]; then echo 8; else echo 1; fi))))"
+    link "$DATA/stylegan/$split/$class" "$OUT/$set/$split/$class/stylegan" "$EVERY"
+    if [ $set != faces ]; then
+      for source in "$DATA/portraits/$split/$class"/*; do
+        link "$source" "$OUT/$set/$split/$class/$(basename "$source")" "$EVERY"
+      done
+    fi
   done
-  for source in "$DATA/portraits/$split/$class"/*; do link "$source" "$OUT/today/$split/$class/$(basename "$source")"; done
 done; done
 
 run() {  # run <name> <data> <weights to start from> <epochs> [more of train.py's flags]: a run folder, kept or gone on with
@@ -58,3 +64,28 @@ wild=(--set jpeg=0.5 --set webp=0.1 --set rescale=0.5 --set blur=0.15 --set nois
   --set contrast=0.3 --set geometry=0.4 --set rotate=30 --set part_swap=0.15 --batch-size 32)
 once "$OUT/half_swaps.safetensors" "$PYTHON" -m tools.between "$OUT/swaps/best.safetensors" "$LITE0" --out "$OUT/half_swaps.safetensors"
 run today today "$OUT/half_swaps.safetensors" 3 --fit resize --size 224 --crop 192,224,224 --lr 1e-3 --mirror "${wild[@]}"
+
+# 3. The small detector: both networks as one, calibrated on what it must not call Fake too: every collection of photographs.
+finish() {  # finish <checkpoint> <out.onnx> <calibrate's flags ...>: exported, calibrated, with bounds on what can be judged
+  local made=$1 out=$2
+  shift 2
+  once "$out.raw.onnx" "$PYTHON" -m tools.export "$made" --small --out "$out.raw.onnx"
+  once "$out.calibrated.onnx" "$PYTHON" -m tools.calibrate "$out.raw.onnx" --data "$OUT/today" --balance root --out "$out.calibrated.onnx" "$@"
+  once "$out.onnx" "$PYTHON" -m tools.evidence "$out.calibrated.onnx" --data "$OUT/today" --out "$out.onnx"
+}
+once "$OUT/pair.safetensors" "$PYTHON" -m tools.join "$OUT/swaps/best.safetensors" "$OUT/today/best.safetensors" --weights 0.5,0.5 --out "$OUT/pair.safetensors"
+finish "$OUT/pair.safetensors" "$OUT/default"
+
+# 4. The large one: CLIP, whose features know kinds that it was never shown, and the network of face swaps.
+if [ -z "$CLIP" ]; then
+  echo "CLIP is not set: the large detector is left out" >&2
+  exit 0
+fi
+probe=(--arch clip_vit_b16 --pretrained "$CLIP" --frame face --margin 1.3 --recipe probe --set part_swap=0.3 --precision bf16)
+# shellcheck disable=SC2086
+"$PYTHON" train.py --data "$OUT/some" "${probe[@]}" --seed "$SEED" --out "$OUT/clip" --resume $TRAIN_FLAGS
+# shellcheck disable=SC2086
+once "$OUT/transfer/left_out.csv" "$PYTHON" -m tools.transfer --data "$OUT/some" --out "$OUT/transfer" "${probe[@]}" --seed "$SEED" $TRAIN_FLAGS
+once "$OUT/joined.safetensors" "$PYTHON" -m tools.join "$OUT/clip/best.safetensors" "$OUT/swaps/best.safetensors" --weights 1,0.4 \
+  --data "$OUT/some" --left-out "$OUT/transfer/left_out.csv" --out "$OUT/joined.safetensors"
+finish "$OUT/joined.safetensors" "$OUT/large" --left-out "$OUT/joined.left_out.csv"
