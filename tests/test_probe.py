@@ -14,6 +14,7 @@ import train
 from detector.backend_torch import TorchBackend
 from detector.checkpoint import read_metadata, read_weights
 from evaluation import calibrating, transfer
+from imaging.door import open_image
 from names import FAKE, REAL
 from tools import calibrate
 from tools import transfer as tool
@@ -127,6 +128,32 @@ def test_features_are_what_the_head_reads_and_are_kept(kinds, backbone, tmp_path
     assert np.array_equal(frozen.of_view(decoded, index, other, seed=0, view=1)[0], damaged) and not looked
     frozen.of_view(decoded, index, with_values(args.values, {"jpeg": "0.9"}), seed=0, view=1)
     assert looked
+
+
+def test_the_first_view_is_what_validation_sees_whatever_the_fit(kinds, backbone, tmp_path):
+    """Also where training takes parts of a picture at random places."""
+    given = flags(kinds, backbone, tmp_path / "out", "--fit", "crop", "--size", "32")
+    args = train.parse_arguments(given)
+    index, preprocess = train.load_data(args).validation, train.make_preprocess(args)
+    pixels, labels = probe.AsTheyAre(probe_pictures(index, preprocess), index, preprocess).__getitems__([3, 40])
+    for image, label, i in zip(pixels, labels, (3, 40), strict=True):
+        shown = open_image(index.samples[i].path).image
+        assert np.array_equal(image, np.asarray(preprocess.view(shown))) and label == index.labels[i]
+
+
+def test_a_damaged_part_is_computed_again(kinds, backbone, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    args = train.parse_arguments(flags(kinds, backbone, tmp_path / "out"))
+    index = train.load_data(args).validation
+    network, preprocess = train.prepare_model(args, torch.device("cpu")), train.make_preprocess(args)
+    frozen = probe.FrozenFeatures(network, "tiny", preprocess, torch.device("cpu"))
+    features, _ = frozen.of_view(probe_pictures(index, preprocess), index, args.values, seed=0, view=0)
+    [part] = tmp_path.rglob("features/*/*.npz")
+    whole = part.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"PK text"):
+        part.write_bytes(damaged)
+        again, _ = frozen.of_view(probe_pictures(index, preprocess), index, args.values, seed=0, view=0)
+        assert np.array_equal(again, features) and len(part.read_bytes()) == len(whole)
 
 
 def probe_pictures(index, preprocess):

@@ -8,17 +8,21 @@ A linear probe (Alain and Bengio 2016). Of CLIP's features it knows generators t
 network all of which was trained (Ojha et al., CVPR 2023). What is computed is kept, in quiet.cache_folder().
 """
 
+import contextlib
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch import nn
+from torch.utils.data import Dataset
 
 import model
 from dataset import POWERS, Index, make_loader
@@ -29,7 +33,7 @@ from names import CLASSES, FAKE, REAL
 from progress import Bar
 from quiet import cache_folder
 from training.augment import TrainingImages, network_input
-from training.recipes import PROBABILITIES, Recipe
+from training.recipes import Recipe
 
 BATCH = 16  # images at a time
 PART = 512  # images of a file: what an interruption can cost
@@ -47,15 +51,28 @@ class Seen:
 
     def fit(self, recipe: Recipe) -> tuple[np.ndarray, float]:
         """((c,) weight, bias) of the margin, as the recipe says."""
-        return fit(
-            self.features, self.labels, counts(self.labels, self.sources, recipe.balance), strength=recipe.strength
-        )
+        counted = counts(self.labels, self.sources, recipe.balance) / recipe.views  # more views are no more images
+        return fit(self.features, self.labels, counted, strength=recipe.strength)
 
     def without(self, kinds: Collection[str]) -> "Seen":
         """The same but for the images of some classes and sources, "Fake/stylegan2" say."""
         names = [f"{CLASSES[label]}/{source}" for label, source in zip(self.labels, self.sources, strict=True)]
         kept = ~np.isin(names, list(kinds))
         return Seen(self.features[kept], self.labels[kept], self.sources[kept])
+
+
+class AsTheyAre(Dataset):
+    """Batches of images as Validation sees them: (n, h, w, 3) uint8 and (n,) labels, as TrainingImages gives them."""
+
+    def __init__(self, pictures: Sequence[np.ndarray], index: Index, preprocess: Preprocess):
+        self.pictures, self.labels, self.preprocess = pictures, index.labels, preprocess
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, chosen: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        views = [np.asarray(self.preprocess.from_base(Image.fromarray(self.pictures[i]))) for i in chosen]
+        return torch.from_numpy(np.stack(views)), torch.from_numpy(self.labels[list(chosen)])
 
 
 class FrozenFeatures:
@@ -93,10 +110,10 @@ class FrozenFeatures:
 
         pictures: of training.cache. The labels are the index's, but where a Real image was made a Fake one.
         """
-        images = TrainingImages(
-            pictures, index, self.preprocess, recipe if view else as_it_is(recipe),
-            crop=self.preprocess.size, seed=seed, epoch=view,
-        )  # fmt: skip
+        images: Dataset = AsTheyAre(pictures, index, self.preprocess)
+        if view:
+            size = self.preprocess.size
+            images = TrainingImages(pictures, index, self.preprocess, recipe, crop=size, seed=seed, epoch=view)
         folder = cache_folder() / "features" / self._key(index, recipe, seed, view)
         found = [self._part(folder / f"{at}.npz", images, at, view) for at in range(0, len(images), PART)]
         return np.concatenate([one for one, _ in found]), np.concatenate([labels for _, labels in found])
@@ -116,10 +133,10 @@ class FrozenFeatures:
             facts |= {"seed": seed, "augmentation": recipe.augmentation}
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
-    def _part(self, path: Path, images: TrainingImages, at: int, view: int) -> tuple[np.ndarray, np.ndarray]:
-        if path.exists():
-            with np.load(path) as stored:
-                return stored["features"], stored["labels"]
+    def _part(self, path: Path, images: Dataset, at: int, view: int) -> tuple[np.ndarray, np.ndarray]:
+        errors = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)  # it is missing, or damaged
+        with contextlib.suppress(*errors), np.load(io.BytesIO(path.read_bytes())) as stored:
+            return stored["features"], stored["labels"]
         chosen = range(at, min(at + PART, len(images)))
         features, labels = self._compute(images, chosen, f"features, view {view + 1}, {at} of {len(images)}")
         file = io.BytesIO()
@@ -128,7 +145,7 @@ class FrozenFeatures:
         write_atomically(path, file.getvalue())
         return features, labels
 
-    def _compute(self, images: TrainingImages, chosen: range, desc: str) -> tuple[np.ndarray, np.ndarray]:
+    def _compute(self, images: Dataset, chosen: range, desc: str) -> tuple[np.ndarray, np.ndarray]:
         batches = [list(chosen[at : at + BATCH]) for at in range(0, len(chosen), BATCH)]
         found: list[np.ndarray] = []
         kept = self.network.get_submodule(self.head).register_forward_pre_hook(
@@ -149,11 +166,6 @@ class FrozenFeatures:
         finally:
             kept.remove()
         return np.concatenate(found), np.concatenate(labels)
-
-
-def as_it_is(recipe: Recipe) -> Recipe:
-    """The recipe without any augmentation."""
-    return replace(recipe, **dict.fromkeys((name for name in PROBABILITIES if name != "distil"), 0.0))
 
 
 def counts(labels: np.ndarray, sources: Sequence[str], balance: str) -> np.ndarray:

@@ -83,7 +83,7 @@ class Recipe:
     head_learning_rate: float = 1e-3
     trained: str = "all"
     views: int = 2
-    strength: float = 0.001
+    strength: float = 0.002
 
     fit: str = "crop"
     preparation: str = "library"
