@@ -7,9 +7,10 @@
 The file carries the same metadata as the checkpoint. Its outputs are `logits` and, unless the head has a dense layer,
 the last feature map `features`, `head_weight` and `head_bias`, from which a heat map can be drawn without torch. Before
 it is kept, 200 images are judged both ways: those of --images, or generated ones.
---small stores large matrices as int8, one scale a column, and other weights as float16; weights that come from such
-numbers, CLIP's here, stay what they are. The file computes in float32 all the same, so its scores are the same on every
-processor; they may lie a little off the checkpoint's (at most .01, else nothing is kept). Calibrate the file after it.
+--small stores large matrices as int8, one scale a column, and other weights as float16; it computes in float32 all the
+same, so scores are the same on every processor. They are those of the network whose weights are rounded so, which
+--rounded FILE writes as a checkpoint too; how far they lie from the unrounded one's is said (at most .01, else nothing
+is kept). Weights that come from such numbers, CLIP's here, stay what they are. Calibrate after it.
 
 Exit status: 0 exported; 1 the two ways disagree, or the file cannot be written; 2 usage; 3 the model cannot be used.
 """
@@ -30,7 +31,7 @@ import model
 from detector import Detector, ModelError, load
 from detector.backend_onnx import OnnxBackend
 from detector.backend_torch import head_of
-from detector.checkpoint import FORMAT, write_atomically
+from detector.checkpoint import FORMAT, save_checkpoint, write_atomically
 from imaging.door import ImageError, open_image
 from imaging.listing import list_pictures
 from imaging.preprocess import Preprocess
@@ -50,7 +51,12 @@ def main(argv: list[str] | None = None) -> int:
         detector = load(args.model, arch=args.arch, device="cpu")
         if isinstance(detector.backend, OnnxBackend):
             raise ModelError("is an ONNX file already")
-        write_atomically(out, packed(to_onnx(detector)) if args.small else to_onnx(detector))
+        moved = round_weights(detector, args.images) if args.small else 0.0
+        if moved > ROUNDED:
+            return fail(1, f"rounding the weights moves scores by up to {moved:.2g}; nothing was kept")
+        write_atomically(out, packed(to_onnx(detector, optimise=False)) if args.small else to_onnx(detector))
+        if args.rounded:
+            save_checkpoint(args.rounded, detector.backend.network.state_dict(), detector.metadata)
         worst, count = largest_difference(detector, load(out, device="cpu"), args.images)
     except ModelError as error:
         return fail(3, f"{args.model}: {error}")
@@ -60,10 +66,11 @@ def main(argv: list[str] | None = None) -> int:
         return fail(1, f"{error.filename or out}: {error.strerror or error}")
     if count == 0:
         return fail(1, f"no images in {args.images}")
-    if not worst <= (ROUNDED if args.small else TOLERANCE):
+    if not worst <= TOLERANCE:
         out.unlink()
         return fail(1, f"the scores differ by up to {worst:.2g} over {count} images; nothing was kept")
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; over {count} images the scores differ by at most {worst:.1e}")
+    size, said = out.stat().st_size / 1e6, f"; rounding moved them by at most {moved:.1e}" if args.small else ""
+    print(f"{out}: {size:.1f} MB; over {count} images the scores differ by at most {worst:.1e}{said}")
     return 0
 
 
@@ -83,8 +90,11 @@ class Exported(nn.Module):
         return self.head(features.mean((2, 3))), features, self.head.weight.clone(), self.head.bias.clone()
 
 
-def to_onnx(detector: Detector) -> bytes:
-    """The bytes of an .onnx file for a detector that runs with torch. With a dense head it gives logits only."""
+def to_onnx(detector: Detector, *, optimise: bool = True) -> bytes:
+    """The bytes of an .onnx file for a detector that runs with torch. With a dense head it gives logits only.
+
+    optimise: False keeps each weight what it is in the network; otherwise batch normalisation may become a part of it.
+    """
     network, outputs = detector.backend.network.eval(), ["logits"]
     if head_of(detector.metadata).is_linear:
         network = Exported(network, model.architecture(detector.metadata.arch)).eval()
@@ -95,13 +105,31 @@ def to_onnx(detector: Detector) -> bytes:
         for name in ("torch.onnx", "onnx_ir", "onnxscript"):
             logging.getLogger(name).setLevel(logging.ERROR)
         program = torch.onnx.export(
-            network, (torch.zeros(2, 3, size, size),), dynamo=True, verbose=False, input_names=["images"],
-            output_names=outputs, dynamic_shapes=({0: torch.export.Dim("n")},),
+            network, (torch.zeros(2, 3, size, size),), dynamo=True, optimize=optimise, verbose=False,
+            input_names=["images"], output_names=outputs, dynamic_shapes=({0: torch.export.Dim("n")},),
         )  # fmt: skip
     proto = program.model_proto
     entry = proto.metadata_props.add()
     entry.key, entry.value = FORMAT, detector.metadata.to_json()
     return proto.SerializeToString()
+
+
+def round_weights(detector: Detector, folder: str | None) -> float:
+    """Round a network's weights to what `packed` can store, in place. Returns by how much a score moves, at most."""
+    batches = list(prepared_images(detector.metadata.preprocess, folder))
+    before = [detector.scores(batch) for batch in batches]
+    with torch.no_grad():
+        for module in detector.backend.network.modules():
+            for weight in module.parameters(recurse=False):
+                if weight.ndim < 2 or weight.numel() < HALVED:
+                    continue
+                if isinstance(module, nn.Linear) and weight.numel() >= LARGE:
+                    scale = weight.abs().amax(1, keepdim=True).clamp_min(TINY) / 127
+                    weight.copy_((weight / scale).round() * scale)
+                else:
+                    weight.copy_(weight.half().float())
+    after = [detector.scores(batch) for batch in batches]
+    return max((float(np.abs(one - other).max()) for one, other in zip(before, after, strict=True)), default=0.0)
 
 
 def packed(data: bytes) -> bytes:
@@ -111,25 +139,35 @@ def packed(data: bytes) -> bytes:
 
     proto = onnx.load_model_from_string(data)
     graph, turned = proto.graph, []
-    factors = {node.input[1] for node in graph.node if node.op_type == "MatMul"}
+    axes = output_axes(graph)
     for tensor in list(graph.initializer):
         name, array = tensor.name, numpy_helper.to_array(tensor)
         if array.dtype != np.float32 or array.ndim < 2 or array.size < HALVED:
             continue
-        if name in factors and array.ndim == 2 and array.size >= LARGE:
-            scale = np.maximum(np.abs(array).max(0), TINY) / np.float32(127)
-            stored = {"int8": np.rint(array / scale).astype(np.int8), "scale": scale}
-            node = helper.make_node("DequantizeLinear", [f"{name}_int8", f"{name}_scale"], [name], axis=1)
+        if name in axes and array.ndim == 2 and array.size >= LARGE:
+            scale = np.maximum(np.abs(array).max(1 - axes[name], keepdims=True), TINY) / np.float32(127)
+            stored = {"int8": np.rint(array / scale).astype(np.int8), "scale": scale.ravel()}
+            node = helper.make_node("DequantizeLinear", [f"{name}_int8", f"{name}_scale"], [name], axis=axes[name])
         else:
             stored = {"half": array.astype(np.float16)}
             node = helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT)
         graph.initializer.remove(tensor)
         graph.initializer.extend(numpy_helper.from_array(of, f"{name}_{kind}") for kind, of in stored.items())
         turned.append(node)
+    for node in graph.node:  # where in the sources it comes from: nearly a megabyte of a large network
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
     nodes = [*turned, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
     return proto.SerializeToString()
+
+
+def output_axes(graph) -> dict[str, int]:
+    """{weight of a matrix product: its axis of outputs}: 1 where it is taken as it is, 0 where it is turned first."""
+    factors = {node.input[1] for node in graph.node if node.op_type == "MatMul"}
+    turned = {node.input[0]: 0 for node in graph.node if node.op_type == "Transpose" and node.output[0] in factors}
+    return dict.fromkeys(factors, 1) | turned
 
 
 def largest_difference(one: Detector, other: Detector, folder: str | None) -> tuple[float, int]:
@@ -163,6 +201,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--out", metavar="FILE", help="file to write (default: MODEL with .onnx)")
     add("--images", metavar="FOLDER", help="images to compare the two ways on (default: generated ones)")
     add("--small", action="store_true", help="store weights as int8 and float16; computed in float32")
+    add("--rounded", metavar="FILE", help="of --small: also write the checkpoint with its weights rounded")
     add("--arch", type=str.lower, choices=list(model.MODELS), help="what plain weights must be")
     return parser.parse_args(argv)
 
