@@ -273,7 +273,7 @@ PICTURES: dict[str, Odd] = {
     "a face of 35 px": Odd(lambda image: png(portrait_of(35)(image)), SMALL),
     "a face of 60 px": Odd(lambda image: png(portrait_of(60)(image)), NOT_FAKE),
     "a face of 80 px": Odd(lambda image: png(portrait_of(80)(image)), NOT_FAKE),
-    "a face of 120 px": Odd(lambda image: png(portrait_of(120)(image))),
+    "a face of 120 px": Odd(lambda image: png(portrait_of(120)(image)), NOT_FAKE),
     "a face of 160 px": Odd(lambda image: png(portrait_of(160)(image))),
     "a face of 440 px": Odd(lambda image: png(portrait_of(440)(image))),
     "a face of 1,000 px": Odd(lambda image: jpeg(portrait_of(1_000)(image))),

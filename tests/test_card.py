@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT, leave_unrendered, make_image, make_set
 
 import train
+from detector import find_models
 from detector.checkpoint import read_metadata, read_weights, save_checkpoint
 from evaluation import card, card_page, pages
 from evaluation.metrics import proportion_interval
@@ -356,10 +357,19 @@ def test_what_ships_is_described():
     sets = card.read_data_sets(ROOT / "models/data_sets.json")
     assert {"dfdc", "stylegan", "cifake"} <= set(sets)
     text = (ROOT / "models/README.md").read_text()
-    assert text.index("<!-- card -->") < text.index("<!-- /card -->") < text.index("## The face finder")
     for path in sorted((ROOT / "models").glob("*.onnx")):
         assert f"`{path.name}`" in text
-    if (ROOT / "models/default.onnx").exists():
-        digest = train.fingerprint(str(ROOT / "models/default.onnx"))
-        assert digest in text, "the card is of another file; python -m tools.report --card makes it anew"
-        assert (ROOT / "models/default.card.json").is_file()
+    shipped = [path for path in find_models(ROOT / "models") if path.suffix == ".onnx"]
+    assert {path.stem for path in shipped} == {"default", "large"}
+    for path in shipped:
+        begin, end = (text.index(f"<!-- {mark}card {path.stem} -->") for mark in ("", "/"))
+        assert train.fingerprint(str(path)) in text[begin:end], "python -m tools.report --card makes the card anew"
+        assert path.with_suffix(".card.json").is_file() and end < text.index("## The face finder")
+
+
+def test_several_cards_in_one_page(world, models):
+    page = models / "README.md"
+    page.write_text("<!-- card other -->\nkept\n<!-- /card other -->\n<!-- card best -->\n<!-- /card best -->\n")
+    assert report.main(command(world / "results", "--card", models / "best.onnx")) == 0
+    text = page.read_text()
+    assert text.startswith("<!-- card other -->\nkept\n<!-- /card other -->\n<!-- card best -->\nMade by")

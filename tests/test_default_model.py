@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT, run
 from server_world import form, part
 
+import predict
 from appconfig import Config
 from dataset import DeepFakeDataset, index_folder, with_faces
 from detector import DEFAULT_MODEL, load
@@ -114,6 +115,36 @@ def test_its_card_is_made_from_its_evaluations(tmp_path):
     assert names == {
         "dfdc/Test": pages.IN_DOMAIN,
         "stylegan/Test": pages.IN_DOMAIN,
+        "portraits/Test": pages.IN_DOMAIN,
         "cifake": pages.FOREIGN,
-        "portraits": pages.FOREIGN,
     }
+
+
+LARGE = DEFAULT_MODEL.with_name("large.onnx")
+
+
+def test_the_large_one(tmp_path, capsys):
+    """Its file, and one score from the command line, the server and evaluation."""
+    assert LARGE.stat().st_size <= 95e6
+    large = load(named("large"), threads=2)
+    assert large.path == LARGE and can_explain(large) and large.metadata.arch == "clip_vit_b16_lite0"
+    training = large.metadata.training
+    assert training["calibrated_on"]["digest"] == large.metadata.calibration.fitted_on
+    assert {"Fake/t2i", "Fake/assistants", "Fake/stylegan2"} <= set(training["left_out"])
+    photo = ROOT / "samples/untouched/astronaut.jpg"
+    verdict = large.judge(open_image(photo))
+    assert verdict.verdict != "Fake" and 0 < verdict.score < 1
+    assert predict.main([str(photo), "--model", "large", "--json"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["score"] == pytest.approx(verdict.score, abs=EQUAL)
+    app = create_app(Models(model_files(str(LARGE)), device="cpu"), Config())
+    app.models.load(app.bench.prepare)
+    body, headers = form(part(photo.read_bytes(), filename=photo.name))
+    answer = app.test_client().post("/api/predict", data=body, headers=headers)
+    assert answer.get_json()["score"] == pytest.approx(verdict.score, abs=EQUAL)
+    for name in ("Real", "Fake"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").write_bytes(photo.read_bytes())
+    index = with_faces(index_folder(tmp_path)).subset([0])
+    logits = score_index({"x": large}, index)["x"].logits
+    assert large.metadata.calibration.scores(logits)[0] == pytest.approx(verdict.score, abs=EQUAL)
