@@ -255,6 +255,16 @@ def test_the_stack_finds_who_knows(tmp_path):
     assert weights[0] > 0.5 and abs(weights[1]) < 0.01 and abs(offset) < 1
 
 
+def test_the_joined_file_says_of_training_what_the_part_says_that_was_shown_most():
+    def shown(n, *sources):
+        facts = {"Train": {"n": n, "sources": dict.fromkeys(sources, 1)}}
+        return join.shown(Metadata("tiny", Preprocess(), training={"data": facts}))
+
+    assert shown(10, "Real/a", "Fake/b", "Fake/c") > shown(900, "Real/a", "Fake/b") > shown(800, "Real/a", "Fake/b")
+    for odd in ({}, {"data": None}, {"data": {"Train": 3}}, {"data": {"Train": {"n": "x", "sources": 1}}}):
+        assert join.shown(Metadata("tiny", Preprocess(), training=odd)) == (0, 0)
+
+
 def test_what_twins_say_of_kinds_left_out_is_joined_too(pair, tmp_path, capsys):
     data, out = make_set(tmp_path / "data", {"Validation": 6}, 96), tmp_path / "pair.safetensors"
     index = index_folder(data / "Validation")

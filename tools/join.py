@@ -141,7 +141,7 @@ def join(parts: list[Detector], weights: list[float], offset: float = 0.0) -> tu
     tensors["head.bias"] = sum(w * head.bias for w, head in zip(weights, heads, strict=True)) + shift
     network.load_state_dict(tensors)
     first = parts[0].metadata
-    shown_most = max(parts, key=lambda part: training_images(part.metadata)).metadata.training
+    shown_most = max(parts, key=lambda part: shown(part.metadata)).metadata.training
     training = {name: value for name, value in shown_most.items() if name not in OF_ITS_OWN_SCORES}
     training["joined"] = [
         {"arch": part.metadata.arch, "sha256": part.sha256, "weight": weight, "training": part.metadata.training}
@@ -175,12 +175,12 @@ def joined_left_out(
     return to_csv(joined, list(rows[0]))
 
 
-def training_images(metadata: Metadata) -> int:
-    """How many images it was trained on, as far as its file says."""
+def shown(metadata: Metadata) -> tuple[int, int]:
+    """(of how many sources, how many images) it was trained on, as far as its file says."""
     facts = metadata.training.get("data")
     train = facts.get("Train") if isinstance(facts, dict) else None
-    n = train.get("n") if isinstance(train, dict) else None
-    return n if isinstance(n, int) else 0
+    n, sources = (train.get("n"), train.get("sources")) if isinstance(train, dict) else (0, {})
+    return len(sources) if isinstance(sources, dict) else 0, n if isinstance(n, int) else 0
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
