@@ -228,9 +228,10 @@ def of_left_out(card: Card) -> list[str]:
         return []
     mean = sum(row["confident_mistakes"] for row in rows) / len(rows)
     each = ", ".join(f"{name} {share(row['confident_mistakes'])} of {row['n']}" for name, row in told.items())
+    joined = " Of its parts the first alone was trained anew for this." if card.of_training("joined") else ""
     return [
-        f"Fakes of a kind that it was not shown may get a very low score: where one kind was left out of training,"
-        f" {share(mean)} of it on average scored below 0.1 ({each})."
+        "Fakes of a kind that it was not shown may get a very low score: where one kind was left out of training,"
+        f" {share(mean)} of it on average scored below 0.1 ({each}).{joined}"
     ]
 
 
