@@ -63,20 +63,21 @@ run swaps faces "$OUT/half_fine.safetensors" 5 --size 224 --crop 160,192,192,224
 wild=(--set jpeg=0.5 --set webp=0.1 --set rescale=0.5 --set blur=0.15 --set noise=0.15 --set colour=0.4 --set brightness=0.4
   --set contrast=0.3 --set geometry=0.4 --set rotate=30 --set part_swap=0.15 --batch-size 32)
 once "$OUT/half_swaps.safetensors" "$PYTHON" -m tools.between "$OUT/swaps/best.safetensors" "$LITE0" --out "$OUT/half_swaps.safetensors"
-run today today "$OUT/half_swaps.safetensors" 3 --fit resize --size 224 --crop 192,224,224 --lr 1e-3 --mirror "${wild[@]}"
+run kinds today "$OUT/half_swaps.safetensors" 3 --fit resize --size 224 --crop 192,224,224 --lr 1e-3 --mirror "${wild[@]}"
 
 # 3. The small detector: both networks as one, calibrated on what it must not call Fake too: every collection of photographs.
-finish() {  # finish <checkpoint> <out.onnx> <calibrate's flags ...>: exported, calibrated, with bounds on what can be judged
+finish() {  # finish <checkpoint> <out.onnx without its ending> <calibrate's flags ...>: exported, then calibrated as it will judge
   local made=$1 out=$2
   shift 2
-  once "$out.raw.onnx" "$PYTHON" -m tools.export "$made" --small --out "$out.raw.onnx"
-  once "$out.calibrated.onnx" "$PYTHON" -m tools.calibrate "$out.raw.onnx" --data "$OUT/today" --balance root --out "$out.calibrated.onnx" "$@"
-  once "$out.onnx" "$PYTHON" -m tools.evidence "$out.calibrated.onnx" --data "$OUT/today" --out "$out.onnx"
+  once "$out.raw.onnx" "$PYTHON" -m tools.export "$made" --small --out "$out.raw.onnx" --rounded "$out.rounded.safetensors"
+  once "$out.onnx" "$PYTHON" -m tools.calibrate "$out.raw.onnx" --balance root --out "$out.onnx" "$@"
 }
-once "$OUT/pair.safetensors" "$PYTHON" -m tools.join "$OUT/swaps/best.safetensors" "$OUT/today/best.safetensors" --weights 0.5,0.5 --out "$OUT/pair.safetensors"
-finish "$OUT/pair.safetensors" "$OUT/default"
+once "$OUT/pair.safetensors" "$PYTHON" -m tools.join "$OUT/swaps/best.safetensors" "$OUT/kinds/best.safetensors" --weights 0.2,0.8 --out "$OUT/pair.safetensors"
+finish "$OUT/pair.safetensors" "$OUT/default_unbounded" --data "$OUT/today"
+once "$OUT/default.onnx" "$PYTHON" -m tools.evidence "$OUT/default_unbounded.onnx" --data "$OUT/today" --out "$OUT/default.onnx"
 
-# 4. The large one: CLIP, whose features know kinds that it was never shown, and the network of face swaps.
+# 4. The large one: CLIP, whose features know kinds that it was never shown, and the network of all kinds. It has no bounds on what can be
+# judged: to measure them would take hours on a CPU.
 if [ -z "$CLIP" ]; then
   echo "CLIP is not set: the large detector is left out" >&2
   exit 0
@@ -86,6 +87,6 @@ probe=(--arch clip_vit_b16 --pretrained "$CLIP" --frame face --margin 1.3 --reci
 "$PYTHON" train.py --data "$OUT/some" "${probe[@]}" --seed "$SEED" --out "$OUT/clip" --resume $TRAIN_FLAGS
 # shellcheck disable=SC2086
 once "$OUT/transfer/left_out.csv" "$PYTHON" -m tools.transfer --data "$OUT/some" --out "$OUT/transfer" "${probe[@]}" --seed "$SEED" $TRAIN_FLAGS
-once "$OUT/joined.safetensors" "$PYTHON" -m tools.join "$OUT/clip/best.safetensors" "$OUT/swaps/best.safetensors" --weights 1,0.4 \
+once "$OUT/joined.safetensors" "$PYTHON" -m tools.join "$OUT/clip/best.safetensors" "$OUT/kinds/best.safetensors" --weights 1,0.7 \
   --data "$OUT/some" --left-out "$OUT/transfer/left_out.csv" --out "$OUT/joined.safetensors"
-finish "$OUT/joined.safetensors" "$OUT/large" --left-out "$OUT/joined.left_out.csv"
+finish "$OUT/joined.safetensors" "$OUT/large" --data "$OUT/some" --left-out "$OUT/joined.left_out.csv"

@@ -101,7 +101,9 @@ def image(exported, tmp_path_factory):
                 into = image / place / path.name if place.endswith("/") else image / place
                 into.parent.mkdir(parents=True, exist_ok=True)
                 if path.is_dir():
-                    shutil.copytree(path, into, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
+                    shutil.copytree(
+                        path, into, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors", "large.onnx")
+                    )
                 else:
                     shutil.copy(path, into)
     (image / "deepfake-app/web/dist").mkdir(parents=True)
@@ -145,6 +147,7 @@ def test_unless_told_the_folder_that_ships_is_mounted():
         assert volume == {"type": "bind", "source": "${MODELS:-./models}", "target": "/models", "read_only": True}
     ignored = (ROOT / "deepfake-app/Dockerfile.dockerignore").read_text().splitlines()
     assert ignored.index("models/*.safetensors") > ignored.index("!models")  # the image could not read them
+    assert ignored.index("models/large.onnx") > ignored.index("!models")  # seven times as large as the rest; mounted
 
 
 def test_development_runs_the_same_program():
