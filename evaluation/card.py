@@ -208,11 +208,12 @@ def found_of_kinds(card: Card) -> list[str]:
             if row["class"] != CLASSES[FAKE]:
                 continue
             kind = about.get(row["source"], f"{one.set_name}, {row['source']}" if row["source"] else one.set_name)
-            often = "often" if row["low"] > OFTEN else "not" if row["high"] < SELDOM else "sometimes"
+            often = row["low"] > OFTEN
+            word = "found often" if often else "not found" if row["high"] < SELDOM else "found sometimes"
             real = max(0.0, 1 - row["called_fake"] - row["unsure"])
             told = share(row["called_fake"], row["low"], row["high"])
             lines.append(
-                f"{kind[0].upper()}{kind[1:]}: found {often}. Of {row['n']:,}, {told} are called Fake,"
+                f"{kind[0].upper()}{kind[1:]}: {word}. Of {row['n']:,}, {told} are called Fake,"
                 f" {share(row['unsure'])} Unsure, {share(real)} Real."
             )
     return lines
