@@ -108,10 +108,21 @@ def to_onnx(detector: Detector, *, optimise: bool = True) -> bytes:
             network, (torch.zeros(2, 3, size, size),), dynamo=True, optimize=optimise, verbose=False,
             input_names=["images"], output_names=outputs, dynamic_shapes=({0: torch.export.Dim("n")},),
         )  # fmt: skip
-    proto = program.model_proto
+    proto = program.model_proto if optimise else without_detours(program.model_proto)
     entry = proto.metadata_props.add()
     entry.key, entry.value = FORMAT, detector.metadata.to_json()
     return proto.SerializeToString()
+
+
+def without_detours(proto):
+    """The same graph with its constants computed and no weight changed: the runtime is fast only with that."""
+    import onnx_ir
+    from onnxscript import optimizer
+
+    graph = onnx_ir.serde.deserialize_model(proto)
+    optimizer.fold_constants(graph, onnx_shape_inference=True)
+    optimizer.remove_unused_nodes(graph)
+    return onnx_ir.serde.serialize_model(graph)
 
 
 def round_weights(detector: Detector, folder: str | None) -> float:
