@@ -194,7 +194,13 @@ def chances(index: Index, power: float) -> np.ndarray:
 
     1: each image of a class the same; 0: each source; 0.5: between.
     """
-    groups, members = np.unique([f"{one.label}/{one.source}" for one in index.samples], return_inverse=True)
+    return shares(index.labels, index.sources, power)
+
+
+def shares(of_label: np.ndarray, of_source: Sequence[str], power: float) -> np.ndarray:
+    """The same from labels (n,) and names of sources (n,)."""
+    names = [f"{label}/{source}" for label, source in zip(of_label, of_source, strict=True)]
+    groups, members = np.unique(names, return_inverse=True)
     labels, sizes = np.array([int(group.split("/")[0]) for group in groups]), np.bincount(members)
     of_group = sizes**power
     of_group = of_group / np.bincount(labels, of_group)[labels] / len(set(labels.tolist()))

@@ -1,7 +1,6 @@
 """Choosing a detector's temperature, offset, thresholds and Unsure band, on Validation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -10,13 +9,13 @@ from scipy.optimize import minimize
 from dataset import Index, source_weights
 from detector.calibration import HALF, Calibration
 from evaluation import metrics
+from evaluation.left_out import LeftOut
 from evaluation.scoring import Judged
-from names import CLASSES, FAKE, REAL, UNSURE
+from names import FAKE, REAL, UNSURE
 
 TEMPERATURES = (0.05, 100.0)  # beyond them, scores are all but 0 and 1, or all but one number
 OFFSETS = (-10.0, 10.0)
 PRECISION = 0.9  # of Fake above the Unsure band, and of Real below it
-CONFIDENT = 0.1  # a fake with a lower score is a confident mistake
 FEWEST = 10  # images that one of those must rest on
 FEW = 50  # of a class, to choose a threshold on
 FALSE_ALARMS = 0.05  # of the Real images of each collection, at most, that are called Fake
@@ -31,7 +30,7 @@ def fit(
     fitted_on: str,
     weights: np.ndarray | None = None,
     sources: Sequence[str] | None = None,
-    left_out: "LeftOut | None" = None,
+    left_out: LeftOut | None = None,
 ) -> Calibration:
     """The calibration that fits these images; labels (n,), logits (n, 2), of both classes, else ValueError.
 
@@ -58,7 +57,8 @@ def fit(
     least = max(_highest_allowed(scores[real & (names == name)]) for name in set(names[real]))
     band = unsure_band(labels, scores, HALF, weights, least=least)
     if left_out is not None:
-        band = left_out.widened(band, Calibration(temperature, offset=offset), scores[real], weights[real])
+        unknown = Calibration(temperature, offset=offset).scores(left_out.logits)
+        band = heeding(band, scores[real], weights[real], unknown, left_out.weights)
     return Calibration(
         temperature, HALF, band, fitted_on, len(labels), offset,
         threshold_fpr_1=_lowest(cuts, called <= 0.01), threshold_fpr_5=_lowest(cuts, called <= 0.05),
@@ -119,56 +119,11 @@ def _lowest(cuts: np.ndarray, wanted: np.ndarray) -> float | None:
 
 
 def of_index(
-    index: Index, logits: np.ndarray, *, balance: str = "none", left_out: "LeftOut | None" = None
+    index: Index, logits: np.ndarray, *, balance: str = "none", left_out: LeftOut | None = None
 ) -> Calibration:
     """The calibration that fits a detector's (n, 2) logits of an index's images. balance: as in source_weights."""
     weights = source_weights(index, balance)
     return fit(index.labels, logits, fitted_on=index.digest, weights=weights, sources=index.sources, left_out=left_out)
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """What twins of a detector, each trained without some kinds, say of the fakes of those kinds."""
-
-    logits: np.ndarray  # (n, 2)
-    groups: np.ndarray  # (n,) names of what was left out (evaluation.transfer); each weighs the same
-
-    def widened(
-        self, band: tuple[float, float] | None, calibration: Calibration, real: np.ndarray, weights: np.ndarray
-    ) -> tuple[float, float] | None:
-        """The Unsure band with its lower end so low that nine in ten below it are Real, of these fakes and `real`.
-
-        real: scores of the Real images, with their weights. Half of the images are these fakes.
-        """
-        fakes = calibration.scores(self.logits)
-        scores = 1 - np.concatenate([real, fakes])
-        wanted = np.arange(len(scores)) < len(real)
-        low = 1 - _sure_from(wanted, scores, HALF, np.concatenate([weights, self.weights]))
-        own_low, high = band or (HALF, HALF)
-        low = min(low, own_low)
-        return None if high - low < 1e-9 else (max(0.0, low), high)
-
-    @property
-    def weights(self) -> np.ndarray:
-        """(n,), of mean 1; those of each group have the same sum."""
-        _, places, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
-        weights = 1 / sizes[places]
-        return weights / weights.mean()
-
-    def told(self, calibration: Calibration) -> dict[str, dict[str, float | int]]:
-        """Of each group: how many there are, how many score below .1, and how many would be called Real or Fake."""
-        scores = calibration.scores(self.logits)
-        words = np.array([calibration.verdict(score) for score in scores], object)
-        return {
-            str(group): {
-                "n": int(here.sum()),
-                "confident_mistakes": float((scores[here] < CONFIDENT).mean()),
-                "called_real": float((words[here] == CLASSES[REAL]).mean()),
-                "called_fake": float((words[here] == CLASSES[FAKE]).mean()),
-            }
-            for group in np.unique(self.groups)
-            for here in [self.groups == group]
-        }
 
 
 def numbers(labels: np.ndarray, judged: Judged, calibration: Calibration) -> dict[str, float | int | None]:
@@ -234,6 +189,24 @@ def unsure_band(
     high = max(least, _sure_from(np.asarray(labels) == FAKE, scores, threshold, weights))
     low = 1 - _sure_from(np.asarray(labels) == REAL, 1 - scores, 1 - threshold, weights)
     return None if high - low < 1e-9 else (max(0.0, low), high)
+
+
+def heeding(
+    band: tuple[float, float] | None,
+    real: np.ndarray,
+    real_weights: np.ndarray,
+    unknown: np.ndarray,
+    unknown_weights: np.ndarray,
+) -> tuple[float, float] | None:
+    """The Unsure band with its lower end so low that PRECISION of the images below it are Real.
+
+    Of the Real images and as many fakes of kinds that were not shown: scores of both, and their weights.
+    """
+    scores, wanted = 1 - np.concatenate([real, unknown]), np.arange(len(real) + len(unknown)) < len(real)
+    sure = _sure_from(wanted, scores, HALF, np.concatenate([real_weights, unknown_weights]))
+    low, high = band or (HALF, HALF)
+    low = min(low, max(0.0, 1 - sure))
+    return None if high - low < 1e-9 else (low, high)
 
 
 def _sure_from(wanted: np.ndarray, scores: np.ndarray, threshold: float, weights: np.ndarray) -> float:

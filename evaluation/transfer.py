@@ -15,14 +15,14 @@ from sklearn.metrics import roc_auc_score
 from dataset import Index
 from detector.calibration import Calibration
 from evaluation import calibrating, metrics
+from evaluation.left_out import CONFIDENT
 from evaluation.scoring import Judged
 from names import CLASSES, FAKE, REAL, UNSURE
 
 NOTHING = "nothing"  # left out
 COLUMNS = (
     "left_out", "judged", "unseen", "n", "auc", "low", "high", "called_fake", "called_real", "unsure",
-    "confident_mistakes",
-    "seed",
+    "confident_mistakes", "seed",
 )  # fmt: skip
 
 
@@ -72,15 +72,8 @@ def of_kinds(index: Index, judged: Judged, calibration: Calibration) -> list[dic
         other = index.labels != label
         alike = sources == source if source in both else ~np.isin(sources, list(both))
         against = other & alike if (other & alike).any() else other
-        rows.append(
-            _row(
-                kind,
-                label,
-                metrics.decided(index.labels[here | against], scores[here | against]),
-                scores[here],
-                words[here],
-            )
-        )
+        told = metrics.decided(index.labels[here | against], scores[here | against])
+        rows.append(_row(kind, label, told, scores[here], words[here]))
     return rows
 
 
@@ -95,7 +88,7 @@ def _row(kind: str, label: int, told: tuple[np.ndarray, np.ndarray], scores: np.
         "called_fake": float((words == CLASSES[FAKE]).mean()),
         "called_real": float((words == CLASSES[REAL]).mean()),
         "unsure": float((words == UNSURE).mean()),
-        "confident_mistakes": float((scores < calibrating.CONFIDENT).mean()) if label == FAKE else None,
+        "confident_mistakes": float((scores < CONFIDENT).mean()) if label == FAKE else None,
     }
 
 
@@ -108,11 +101,8 @@ def means(rows: list[dict]) -> list[dict]:
 
 
 def _mean(group: list[dict]) -> dict:
-    numbers = {
-        name: [row[name] for row in group]
-        for name in COLUMNS
-        if name not in ("left_out", "judged", "unseen", "seed", "n")
-    }
+    averaged = COLUMNS[COLUMNS.index("auc") : COLUMNS.index("seed")]
+    numbers = {name: [row[name] for row in group] for name in averaged}
     found = {name: None if None in of else float(np.mean(of)) for name, of in numbers.items()}
     spread = float(np.std(numbers["auc"], ddof=1)) if len(group) > 1 and None not in numbers["auc"] else None
     return group[0] | found | {"seed": len(group), "spread": spread}
@@ -120,7 +110,7 @@ def _mean(group: list[dict]) -> dict:
 
 def table(rows: list[dict]) -> tuple[list[dict], dict[str, str]]:
     """(lines, headings) of the matrix: AUC of each kind of fakes, Real called Fake of each collection."""
-    judged = [kind for label in (FAKE, REAL) for kind in _of(rows, "judged", label)]
+    judged = sorted(dict.fromkeys(row["judged"] for row in rows), key=lambda kind: not is_fake(kind))
     lines = []
     for left_out in dict.fromkeys(row["left_out"] for row in rows):
         line = {"left_out": left_out}
@@ -147,19 +137,11 @@ def _number(row: dict) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _of(rows: list[dict], column: str, label: int) -> list[str]:
-    return list(dict.fromkeys(row[column] for row in rows if row[column].startswith(CLASSES[label])))
-
-
-def unseen(rows: list[dict]) -> list[dict]:
-    """The rows that matter most: what is said of a kind by a detector that was not shown it."""
-    return [row for row in rows if row.get("unseen")]
-
-
 def summary(rows: list[dict]) -> dict[str, float]:
     """Of the kinds of fakes left out: mean and worst AUC, confident mistakes; the worst collection's false alarms."""
-    fakes = [row for row in unseen(rows) if is_fake(row["judged"]) and row["auc"] is not None]
-    reals = [row for row in unseen(rows) if not is_fake(row["judged"])]
+    unseen = [row for row in rows if row.get("unseen")]
+    fakes = [row for row in unseen if is_fake(row["judged"]) and row["auc"] is not None]
+    reals = [row for row in unseen if not is_fake(row["judged"])]
     found = {}
     if fakes:
         areas = [row["auc"] for row in fakes]

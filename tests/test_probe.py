@@ -7,18 +7,25 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_image
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import dataset
 import model
 import train
+from detector import Detector, Metadata, load
 from detector.backend_torch import TorchBackend
 from detector.checkpoint import read_metadata, read_weights
 from evaluation import calibrating, transfer
+from evaluation.left_out import LeftOut
+from evaluation.scoring import score_index
 from imaging.door import open_image
 from names import FAKE, REAL
 from tools import calibrate
 from tools import transfer as tool
 from training import probe
+from training.cache import pictures
 from training.recipes import with_values
 
 KINDS = {"Real/phone": 24, "Real/scan": 16, "Real/films": 20, "Fake/swaps": 24, "Fake/paint": 16, "Fake/films": 20}
@@ -43,22 +50,10 @@ def backbone(trained):
     return trained / "last.safetensors"
 
 
-def flags(kinds, backbone, out, *more):
-    given = [
-        "--data",
-        kinds,
-        "--arch",
-        "tiny",
-        "--size",
-        48,
-        "--pretrained",
-        backbone,
-        "--recipe",
-        "probe",
-        "--out",
-        out,
-    ]
-    return [str(word) for word in (*given, "--set", "part_swap=0", "--set", "strength=0.1", *more)]
+def flags(kinds, backbone, out, *more, recipe="probe"):
+    given = ["--data", kinds, "--arch", "tiny", "--size", 48, "--pretrained", backbone, "--recipe", recipe]
+    more = ("--out", out, "--set", "part_swap=0", "--set", "strength=0.1", *more)
+    return [str(word) for word in (*given, *more)]
 
 
 @pytest.fixture(scope="session")
@@ -80,10 +75,6 @@ def test_a_probe_leaves_a_run_folder_like_any_other(probed, kinds, backbone):
 
 def test_the_head_is_scikit_learns(probed, kinds):
     """The folded weights give the margin of a logistic regression of standardised features."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     draw = np.random.default_rng(0)
     labels = np.repeat([REAL, FAKE], 60)
     features = (draw.normal(size=(120, 5)) * [1, 10, 100, 1, 1] + 3 + labels[:, None]).astype(np.float16)
@@ -113,8 +104,6 @@ def test_features_are_what_the_head_reads_and_are_kept(kinds, backbone, tmp_path
     head = network.classifier
     with torch.no_grad():
         logits = head(torch.from_numpy(features.astype(np.float32))).numpy()
-    from detector import Detector, Metadata
-    from evaluation.scoring import score_index
 
     judged = score_index({"x": Detector(TorchBackend(network, device), Metadata("tiny", preprocess), "x")}, index)["x"]
     assert logits == pytest.approx(judged.logits, abs=0.02)  # features are kept in half precision
@@ -157,8 +146,6 @@ def test_a_damaged_part_is_computed_again(kinds, backbone, tmp_path, monkeypatch
 
 
 def probe_pictures(index, preprocess):
-    from training.cache import pictures
-
     return pictures(index, preprocess, "off")
 
 
@@ -211,26 +198,7 @@ def test_what_a_probe_cannot_be_combined_with(more, says, kinds, backbone, tmp_p
 
 def test_lntune_moves_normalisation_and_head_alone(kinds, backbone, tmp_path):
     out = tmp_path / "run"
-    given = [
-        "--data",
-        kinds,
-        "--arch",
-        "tiny",
-        "--size",
-        48,
-        "--pretrained",
-        backbone,
-        "--recipe",
-        "lntune",
-        "--epochs",
-        1,
-    ]
-    assert (
-        train.main(
-            [str(word) for word in (*given, "--epochs", 1, "--set", "part_swap=0", "--batch-size", 8, "--out", out)]
-        )
-        == 0
-    )
+    assert train.main(flags(kinds, backbone, out, "--epochs", 1, "--batch-size", 8, recipe="lntune")) == 0
     before, after = read_weights(backbone), read_weights(out / "last.safetensors")
     moved = {key for key in before if not torch.equal(before[key], after[key])}
     norms = {f"features.{at}.{of}" for at in (1, 4, 7) for of in ("weight", "bias")}  # tiny's group normalisation
@@ -292,7 +260,7 @@ def test_a_row_is_what_training_without_the_kind_gives(matrix, kinds, backbone, 
     out = tmp_path / "run"
     assert train.main(flags(kinds, backbone, out, "--without", "Fake/swaps", "--set", "views=1")) == 0
     index = dataset.index_folder(kinds / "Validation")
-    judged = tool.judged_by(out / "best.safetensors", index)
+    judged = tool.judged_by(load(out / "best.safetensors"), index)
     [own] = [row for row in transfer.of_run(index, judged, "Fake/swaps", seed=0) if row["judged"] == "Fake/swaps"]
     given = flags(kinds, backbone, tmp_path / "m", "--set", "views=1")
     assert tool.main(given) == 0
@@ -359,7 +327,7 @@ def test_below_the_band_nine_in_ten_are_real_even_of_such_fakes():
     def logits(values):
         return np.stack([-values / 2, values / 2], 1).astype(np.float32)
 
-    left = calibrating.LeftOut(logits(unknown), np.repeat(["one", "other"], [500, 100]))
+    left = LeftOut(logits(unknown), np.repeat(["one", "other"], [500, 100]))
     plain = calibrating.fit(labels, logits(margins), fitted_on="x")
     wide = calibrating.fit(labels, logits(margins), fitted_on="x", left_out=left)
     assert (wide.temperature, wide.offset) == (plain.temperature, plain.offset)

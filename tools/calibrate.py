@@ -15,13 +15,10 @@ Exit status: 0 calibrated; 1 the file cannot be written; 2 usage, or no usable d
 """
 
 import argparse
-import csv
 import dataclasses
 import sys
 from collections import Counter
 from pathlib import Path
-
-import numpy as np
 
 import dataset
 from detector import Metadata, ModelError, load
@@ -30,9 +27,10 @@ from detector.prior import in_words, prior_share, with_prior
 from detector.rewriting import beside, check_name, with_metadata
 from evaluation import calibrating, metrics
 from evaluation.choosing import validation_images
+from evaluation.left_out import CONFIDENT, LeftOut, read
 from evaluation.scoring import Judged, score_index
 from model import MODELS
-from names import CLASSES, FAKE, percent
+from names import percent
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         judged = score_index({"model": detector}, index, workers=args.workers)["model"]
         if isinstance(judged, ModelError):
             raise judged
-        left_out = read_left_out(Path(args.left_out)) if args.left_out else None
+        left_out = LeftOut.of_fakes(read(Path(args.left_out))) if args.left_out else None
         metadata = calibrated(detector.metadata, index, judged, balance=args.balance, left_out=left_out)
         with_metadata(args.model, metadata, out)
     except ModelError as error:  # before ValueError, which it is
@@ -67,7 +65,7 @@ def calibrated(
     judged: Judged,
     *,
     balance: str,
-    left_out: calibrating.LeftOut | None = None,
+    left_out: LeftOut | None = None,
 ) -> Metadata:
     calibration = calibrating.of_index(index, judged.logits, balance=balance, left_out=left_out)
     calibration = dataclasses.replace(calibration, evidence=metadata.calibration.evidence)
@@ -76,23 +74,8 @@ def calibrated(
         "calibrated": calibrating.numbers(index.labels, judged, calibration),
         "calibrated_on": {"n": len(index.samples), "digest": index.digest, "sources": dict(counts)},
     }
-    if left_out is not None:
-        facts["left_out"] = left_out.told(calibration)
+    facts["left_out"] = {} if left_out is None else left_out.told(calibration)  # not those of an earlier band
     return dataclasses.replace(metadata, calibration=calibration, training=metadata.training | facts)
-
-
-def read_left_out(path: Path) -> calibrating.LeftOut:
-    """The fakes in a file of tools.transfer. Raises ValueError where it is none, or has no fakes."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["label"] == CLASSES[FAKE]]
-        logits = np.array([(float(row["logit_real"]), float(row["logit_fake"])) for row in rows], np.float32)
-        groups = np.array([row["left_out"] for row in rows], object)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not the left_out.csv that python -m tools.transfer writes") from error
-    if not len(rows) or not np.isfinite(logits).all():
-        raise ValueError(f"{path}: no fakes of a kind that was left out")
-    return calibrating.LeftOut(logits, groups)
 
 
 def print_meaning(calibration: Calibration, prior: float) -> None:
@@ -123,10 +106,10 @@ def print_change(before: Metadata, after: Metadata, index: dataset.Index, logits
     else:
         low, high = found.band
         print(f"Unsure from {low:.3f} to {high:.3f}: {100 * numbers['unsure']:.0f} % of these images")
-    for group, told in after.training.get("left_out", {}).items():
+    for group, told in after.training["left_out"].items():
         print(
             f"{group}, left out of training (n = {told['n']}): {told['confident_mistakes']:.0%} score below"
-            f" {calibrating.CONFIDENT}, {told['called_real']:.0%} called Real, {told['called_fake']:.0%} Fake"
+            f" {CONFIDENT}, {told['called_real']:.0%} called Real, {told['called_fake']:.0%} Fake"
         )
     if prior is not None:
         print_meaning(found, prior)

@@ -13,7 +13,6 @@ Exit status: 0 joined; 1 the file cannot be written; 2 usage, or no usable data 
 """
 
 import argparse
-import csv
 import dataclasses
 import sys
 from collections.abc import Collection
@@ -32,7 +31,7 @@ from detector.backend_torch import TorchBackend, head_of
 from detector.calibration import Calibration
 from detector.checkpoint import save_checkpoint, write_atomically
 from detector.rewriting import check_name
-from evaluation import calibrating
+from evaluation import calibrating, left_out
 from evaluation.choosing import validation_images
 from evaluation.report import to_csv
 from evaluation.scoring import Judged, score_index
@@ -54,8 +53,9 @@ def main(argv: list[str] | None = None) -> int:
             weights, offset = stack(*judge(Path(args.data), parts, args.workers), balance=args.balance)
         network, metadata = join(parts, weights, offset)
         if args.left_out:
-            left_out = joined_left_out(Path(args.left_out), Path(args.data), parts, weights, offset, args.workers)
-            write_atomically(out.with_suffix(".left_out.csv"), left_out)
+            rows = left_out.read(Path(args.left_out))
+            rows = joined_left_out(rows, Path(args.data), parts, weights, offset, args.workers)
+            write_atomically(out.with_suffix(".left_out.csv"), to_csv(rows, left_out.COLUMNS))
         save_checkpoint(out, network.state_dict(), metadata)
     except (ModelError, model.NetworkError) as error:  # before ValueError, which they are
         return fail(3, str(error))
@@ -151,28 +151,18 @@ def join(parts: list[Detector], weights: list[float], offset: float = 0.0) -> tu
 
 
 def joined_left_out(
-    path: Path, data: Path, parts: list[Detector], weights: list[float], offset: float, workers: int
-) -> str:
-    """left_out.csv for the joined network: what twins of the first part say, joined with what the others say.
-
-    Raises ValueError where the file is none of tools.transfer's.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        twins = [float(row["logit_fake"]) - float(row["logit_real"]) for row in rows]
-        wanted = {row["sha256"] for row in rows}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not the left_out.csv that python -m tools.transfer writes") from error
-    index, others = judge(data, parts[1:], workers, wanted)
+    rows: list[dict], data: Path, parts: list[Detector], weights: list[float], offset: float, workers: int
+) -> list[dict]:
+    """Rows of evaluation.left_out for the joined network: what twins of the first part say, with what the others do."""
+    index, others = judge(data, parts[1:], workers, {row["sha256"] for row in rows})
     margins = sum(w * (one.logits[:, FAKE] - one.logits[:, REAL]) for w, one in zip(weights[1:], others, strict=True))
-    own = dict(zip(index.hashes, margins.tolist(), strict=True))
-    joined = []
-    for row, twin in zip(rows, twins, strict=True):
+    own, joined = dict(zip(index.hashes, margins.tolist(), strict=True)), []
+    for row in rows:
+        twin = row["logit_fake"] - row["logit_real"]
         margin = weights[0] * twin + own.get(row["sha256"], float("nan")) + offset
         if np.isfinite(margin):
             joined.append(row | {"logit_real": -margin / 2, "logit_fake": margin / 2})
-    return to_csv(joined, list(rows[0]))
+    return joined
 
 
 def shown(metadata: Metadata) -> tuple[int, int]:

@@ -1,5 +1,6 @@
-"""What does a recipe know of kinds it was not shown? Leaves each sub-folder of Fake/ and Real/ out of training once
-(two of one name together).
+"""What does a recipe know of kinds it was not shown? Leaves each sub-folder of Fake/ and Real/ out of training once.
+
+Two of one name, fakes and their originals, are left out together.
 
     python -m tools.transfer --data data --out results/transfer --arch clip_vit_b16 --pretrained FILE --recipe probe
     python -m tools.transfer --data data --out results/transfer --arch efficientnet_b0 --epochs 4 --seeds 3
@@ -27,19 +28,16 @@ import numpy as np
 
 import dataset
 import train
-from detector import ModelError, load
+from detector import Detector, ModelError, load
 from detector.backend_torch import pick_device
 from detector.checkpoint import write_atomically
-from evaluation import calibrating, plots, report, transfer
+from evaluation import left_out, plots, report, transfer
 from evaluation.choosing import validation_images
 from evaluation.scoring import Judged, score_index
 from model import NetworkError
-from names import CLASSES
 from training import probe
 from training.cache import CacheError, pictures
 from training.engine import TrainingError, pick_precision
-
-LEFT_OUT_COLUMNS = ("sha256", "label", "left_out", "logit_real", "logit_fake", "seed")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,11 +70,12 @@ def train_all(args: argparse.Namespace, rest: list[str], out: Path) -> tuple[lis
         given.split_seed = args.seed
         data = load_data(given)
         runs = probes(given, data) if given.values.trained == "probe" else trainings(flags, data, out / f"seed_{seed}")
-        for left_out, judged in runs:
-            of_run = transfer.of_run(data.validation, judged, left_out, seed=seed)
+        kinds = transfer.groups(data.validation) | {transfer.NOTHING: ()}
+        for name, judged in runs:
+            of_run = transfer.of_run(data.validation, judged, name, seed=seed)
             rows += of_run
-            said += of_images(data.validation, judged, left_out, seed)
-            print(f"seed {seed}, without {left_out}: {in_words(of_run, left_out)}", file=sys.stderr, flush=True)
+            said += left_out.of_images(data.validation, judged, kinds[name], name, seed=seed)
+            print(f"seed {seed}, without {name}: {in_words(of_run, name)}", file=sys.stderr, flush=True)
     return rows, said
 
 
@@ -116,23 +115,23 @@ def probes(args: argparse.Namespace, data: dataset.TrainingData) -> Iterator[tup
     index = data.validation
     features, _ = frozen.of_view(pictures(index, preprocess, "off"), index, recipe, seed=args.seed, view=0)
     features = features.astype(np.float32)
-    for left_out, kinds in {transfer.NOTHING: (), **to_leave_out(data)}.items():
+    for name, kinds in {transfer.NOTHING: (), **to_leave_out(data)}.items():
         weight, bias = seen.without(kinds).fit(recipe)
         margins = (features @ weight.astype(np.float32) + bias).astype(np.float32)
-        yield left_out, Judged.of_whole(np.stack([-margins / 2, margins / 2], 1))
+        yield name, Judged.of_whole(np.stack([-margins / 2, margins / 2], 1))
 
 
 def trainings(flags: list[str], data: dataset.TrainingData, out: Path) -> Iterator[tuple[str, Judged]]:
     """The same by a whole training for each, in a folder of its own, where a finished one is kept."""
-    for left_out, kinds in {transfer.NOTHING: (), **to_leave_out(data)}.items():
-        folder = out / left_out.replace("/", "_")
+    for name, kinds in {transfer.NOTHING: (), **to_leave_out(data)}.items():
+        folder = out / name.replace("/", "_")
         without = [word for kind in kinds for word in ("--without", kind)]
         status = train.main([*flags, *without, "--out", str(folder), "--resume"])
         if status == 130:
             raise KeyboardInterrupt
         if status:
-            raise TrainingError(f"the training without {left_out} failed")
-        yield left_out, judged_by(folder / "best.safetensors", data.validation)
+            raise TrainingError(f"the training without {name} failed")
+        yield name, judged_by(load(folder / "best.safetensors"), data.validation)
 
 
 def judge_models(paths: list[str], data: Path) -> tuple[list[dict], list[dict]]:
@@ -143,37 +142,20 @@ def judge_models(paths: list[str], data: Path) -> tuple[list[dict], list[dict]]:
         index = validation_images(data, detector)
         rows += [
             row | {"left_out": Path(path).name}
-            for row in transfer.of_kinds(index, judged_by(path, index), detector.metadata.calibration)
+            for row in transfer.of_kinds(index, judged_by(detector, index), detector.metadata.calibration)
         ]
     return rows, []
 
 
-def judged_by(path: str | Path, index: dataset.Index) -> Judged:
-    judged = score_index({"model": load(path)}, index)["model"]
+def judged_by(detector: Detector, index: dataset.Index) -> Judged:
+    judged = score_index({"model": detector}, index)["model"]
     if isinstance(judged, ModelError):
         raise judged
     return judged
 
 
-def of_images(index: dataset.Index, judged: Judged, left_out: str, seed: int) -> list[dict]:
-    """What was said of each image whose kind was left out."""
-    kinds = transfer.groups(index).get(left_out, ())
-    return [
-        {
-            "sha256": content,
-            "label": CLASSES[sample.label],
-            "left_out": left_out,
-            "logit_real": real,
-            "logit_fake": fake,
-            "seed": seed,
-        }
-        for sample, content, (real, fake) in zip(index.samples, index.hashes, judged.logits.tolist(), strict=True)
-        if sample.name in kinds
-    ]
-
-
-def in_words(rows: list[dict], left_out: str) -> str:
-    shown = [row for row in rows if left_out == transfer.NOTHING or row["unseen"]]
+def in_words(rows: list[dict], name: str) -> str:
+    shown = [row for row in rows if name == transfer.NOTHING or row["unseen"]]
     return ", ".join(f"{row['judged']} AUC {row['auc']:.3f}" for row in shown if row["auc"] is not None)
 
 
@@ -181,7 +163,7 @@ def write(rows: list[dict], said: list[dict], out: Path, seeds: int) -> None:
     """The rows, the matrix as a table and as a picture, and what was said of each image that was left out."""
     write_atomically(out / "transfer.csv", report.to_csv(rows, transfer.COLUMNS))
     if said:
-        write_atomically(out / "left_out.csv", report.to_csv(said, LEFT_OUT_COLUMNS))
+        write_atomically(out / "left_out.csv", report.to_csv(said, left_out.COLUMNS))
     means = transfer.means(rows)
     lines, headings = transfer.table(means)
     words = [report.to_markdown(lines, headings), "", *explained(means, seeds)]
@@ -207,7 +189,7 @@ def explained(means: list[dict], seeds: int) -> list[str]:
     if "mean_auc" in found:
         words.append(
             f"Kinds of fakes that were not shown: AUC {found['mean_auc']:.3f} on average, {found['worst_auc']:.3f} at"
-            f" worst; {found['confident_mistakes']:.0%} of them score below {calibrating.CONFIDENT}."
+            f" worst; {found['confident_mistakes']:.0%} of them score below {left_out.CONFIDENT}."
         )
     if "worst_false_alarms" in found:
         words.append(f"Of the worst collection that was not shown {found['worst_false_alarms']:.1%} are called Fake.")

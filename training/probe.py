@@ -25,11 +25,11 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import model
-from dataset import POWERS, Index, make_loader
+from dataset import POWERS, Index, make_loader, shares
 from detector.checkpoint import write_atomically
 from imaging.faces import FINDER_VERSION
 from imaging.preprocess import Preprocess
-from names import CLASSES, FAKE, REAL
+from names import CLASSES
 from progress import Bar
 from quiet import cache_folder
 from training.augment import TrainingImages, network_input
@@ -151,10 +151,8 @@ class FrozenFeatures:
         kept = self.network.get_submodule(self.head).register_forward_pre_hook(
             lambda _, inputs: found.append(inputs[0].half().cpu().numpy())
         )
-        labels, halved = (
-            [],
-            torch.autocast(self.device.type, self.precision, enabled=self.precision in (torch.bfloat16, torch.float16)),
-        )
+        half = self.precision in (torch.bfloat16, torch.float16)
+        halved, labels = torch.autocast(self.device.type, self.precision, enabled=half), []
         self.network.eval()
         try:
             with torch.inference_mode(), halved, Bar(total=len(chosen), desc=desc, unit="img") as progress:
@@ -173,16 +171,9 @@ def counts(labels: np.ndarray, sources: Sequence[str], balance: str) -> np.ndarr
 
     With "none" and "loss" by source not at all; with "loss" and all others both classes weigh the same.
     """
-    names, power = np.array(sources, object), POWERS.get(balance, 1.0)
-    weights = np.ones(len(labels))
-    for label in (REAL, FAKE):
-        for source in set(names[labels == label]):
-            of_source = (labels == label) & (names == source)
-            weights[of_source] = of_source.sum() ** (power - 1)
-    if balance != "none":
-        for label in (REAL, FAKE):
-            weights[labels == label] /= weights[labels == label].sum()
-    return weights / weights.mean()
+    if balance == "none":
+        return np.ones(len(labels))
+    return shares(labels, sources, POWERS.get(balance, 1.0)) * len(labels)
 
 
 def fit(features: np.ndarray, labels: np.ndarray, counted: np.ndarray, *, strength: float) -> tuple[np.ndarray, float]:
