@@ -6,8 +6,10 @@ waitress reads all requests in one thread and hands complete ones to its other t
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
@@ -263,6 +265,13 @@ def describe(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def fail_at_once(status: int) -> None:
-    """End the process now, whatever its threads do."""
+def end_at_once(status: int) -> None:
+    """End the process now, whatever its threads do.
+
+    Python's own way out waits for no daemon thread and stops each of them at its next need of the interpreter. One that
+    is inside a destructor of torch then ends the process with SIGABRT instead of its exit status.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # nobody reads any more, closed, none
+            stream.flush()
     os._exit(status)

@@ -99,7 +99,7 @@ def stop_on_signals(server: listener.Server) -> list[int]:
     def on_signal(number: int, _frame) -> None:
         came.append(number)
         if len(came) > 1:
-            listener.fail_at_once(128 + number)
+            listener.end_at_once(128 + number)
         server.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -170,4 +170,4 @@ def fail(status: int, message: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    listener.end_at_once(main())

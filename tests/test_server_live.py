@@ -527,6 +527,27 @@ def test_model_files_it_refuses(tmp_path, name):
         assert ("listening on" in server.text) == (name == "nan.pth") and "Traceback" not in server.text
 
 
+BUSY = """
+import runpy, sys, threading, time
+import torch
+def drop():
+    while True:
+        [torch.nn.Linear(3, 3) for _ in range(50)]
+for _ in range(3):
+    threading.Thread(target=drop, daemon=True).start()
+time.sleep(0.2)
+sys.path.insert(0, "deepfake-app")
+sys.argv = ["server.py", "--model", "nowhere.onnx"]
+runpy.run_path("deepfake-app/server.py", run_name="__main__")
+"""
+
+
+def test_its_exit_status_is_its_own_whatever_its_threads_do():
+    """A thread inside a destructor of torch, while Python ends, aborts the process."""
+    done = subprocess.run([sys.executable, "-c", BUSY], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (3, "") and "nowhere.onnx: model file not found" in done.stderr
+
+
 def test_code_in_a_model_file_is_not_run(tmp_path):
     hostile.MODELS["code-zip.pth"].write(tmp_path / "x.pth")
     with pytest.raises(ModelError, match="x.pth: refused: the file contains code"):
