@@ -28,7 +28,6 @@ from torch.utils.data import DataLoader, Dataset
 from imaging.door import DOOR_VERSION, ImageError, Picture, open_image, read_bytes
 from imaging.faces import FINDER_VERSION, Face, FaceFinder
 from imaging.listing import list_pictures, others_in_words
-from imaging.preprocess import Box
 from names import CLASSES, FAKE, REAL
 from progress import Bar
 from quiet import cache_folder
@@ -86,15 +85,14 @@ class Index:
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
     @cached_property
-    def boxes(self) -> tuple[tuple[Box, ...], ...]:
-        """The boxes of each sample's faces; none where they were not searched."""
-        faces = self.faces if self.faces is not None else ((),) * len(self.samples)
-        return tuple(tuple(face.box for face in found) for found in faces)
+    def found(self) -> tuple[tuple[Face, ...], ...]:
+        """The faces of each sample; none where they were not searched."""
+        return self.faces if self.faces is not None else ((),) * len(self.samples)
 
     @property
     def faceless(self) -> list[Path]:
         """The samples in which no face was found."""
-        return [sample.path for sample, boxes in zip(self.samples, self.boxes, strict=True) if not boxes]
+        return [sample.path for sample, faces in zip(self.samples, self.found, strict=True) if not faces]
 
     @property
     def labels(self) -> np.ndarray:
@@ -116,7 +114,7 @@ class Index:
 
     def with_a_face(self) -> "Index":
         """Only the samples in which a face was found; the others are left out. Raises DatasetError without a class."""
-        faceless = {i: "no face found" for i, boxes in enumerate(self.boxes) if not boxes}
+        faceless = {i: "no face found" for i, faces in enumerate(self.found) if not faces}
         return _both_classes(self.without(faceless), "framed") if faceless else self
 
     def subset(self, chosen: Iterable[int]) -> "Index":

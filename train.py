@@ -329,7 +329,7 @@ def make_preprocess(args: argparse.Namespace) -> Preprocess:
         mean, std, interpolation = row.mean, row.std, row.interpolation
     around = args.margin or Preprocess.margin
     size = args.size or row.size
-    return Preprocess(size, recipe.fit, mean, std, interpolation, args.frame, around, args.mirror)
+    return Preprocess(size, recipe.fit, mean, std, interpolation, args.frame, around, args.mirror, args.upright)
 
 
 def default_workers(device: torch.device, ranks: Ranks) -> int:
@@ -475,6 +475,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--frame", choices=FRAMES, default="whole", help="whole: the picture; face: the square around its largest face")
     add("--margin", type=margin, help=f"side of that square, in those of the face's box (default: {Preprocess.margin})")
     add("--size", type=side, help="network input, pixels (default: the architecture's)")
+    add("--upright", action="store_true", help="with --frame face: each face is turned as if its head were not tilted")
     add("--mirror", action="store_true", help="judge each image and its mirror image, and take the mean: twice as long")
 
     add("--recipe", choices=list(RECIPES), default="indomain", help="how to train; each flag below changes a value")

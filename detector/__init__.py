@@ -26,7 +26,7 @@ from detector.calibration import Calibration, Group
 from detector.checkpoint import Metadata, ModelError, find_models, kind_of_file, read_metadata
 from imaging.door import Picture
 from imaging.evidence import lacking, measure
-from imaging.faces import FaceFinder
+from imaging.faces import Box, FaceFinder, Framed
 from names import CLASSES, FAKE, UNSURE, percent
 
 __all__ = [
@@ -44,9 +44,10 @@ NO_FACE = "no face found: this detector judges faces"
 class FaceVerdict:
     """What a detector says of one face."""
 
-    box: tuple[float, float, float, float]  # x, y, width, height, pixels of the upright image
+    box: Box  # x, y, width, height, pixels of the upright image
     score: float | None  # P(fake), 0 to 1; None: it was not judged
     verdict: str  # Real, Fake or Unsure
+    turn: float = 0.0  # degrees clockwise; 0 is upright
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,17 @@ class Verdict:
 class Look:
     """What comes of one view."""
 
-    score: float  # P(fake), 0 to 1
+    score: float | None  # P(fake), 0 to 1; None: it was not judged
     lacks: str | None  # why it says nothing, in words
 
-    def verdict(self, box: tuple[float, float, float, float], calibration: Calibration) -> FaceVerdict:
-        return FaceVerdict(box, self.score, UNSURE if self.lacks else calibration.verdict(self.score))
+    def verdict(self, face: Framed, calibration: Calibration) -> FaceVerdict:
+        said = UNSURE if self.lacks else calibration.verdict(self.score)
+        return FaceVerdict(face.box, self.score, said, face.turn)
 
 
-def large_enough(box: Sequence[float]) -> bool:
-    """Whether a face with this box (x, y, width, height, pixels) can be judged."""
-    return max(box[2:]) >= MIN_FACE
+def large_enough(face: Framed) -> bool:
+    """Whether this face can be judged."""
+    return max(face.box[2:]) >= MIN_FACE
 
 
 def decisive(scores: Sequence[float], shows: Sequence[bool]) -> int:
@@ -167,13 +169,10 @@ class Detector:
         found, count = self.find_faces(picture.image)
         if not found:
             return Verdict(UNSURE, None, (*picture.notes, NO_FACE))
-        boxes = [face.box for face in found]
-        judged = [place for place, box in enumerate(boxes) if large_enough(box)]
-        looks = dict(zip(judged, self._look(picture, [boxes[place] for place in judged]), strict=True))
-        faces = tuple(
-            FaceVerdict(box, None, UNSURE) if place not in looks else looks[place].verdict(box, calibration)
-            for place, box in enumerate(boxes)
-        )
+        judged = [place for place, face in enumerate(found) if large_enough(face)]
+        looks = dict(zip(judged, self._look(picture, [found[place] for place in judged]), strict=True))
+        unjudged = Look(None, "too small")
+        faces = tuple(looks.get(place, unjudged).verdict(face, calibration) for place, face in enumerate(found))
         lacks = {place: look.lacks for place, look in looks.items() if look.lacks}
         notes = [*picture.notes, *_unjudged(len(faces) - len(judged), len(faces), count)]
         notes += [words if len(faces) == 1 else f"face {place + 1}: {words}" for place, words in lacks.items()]
@@ -187,12 +186,12 @@ class Detector:
             notes.append(_stands_out(rule, sum(face.verdict == CLASSES[FAKE] for face in faces)))
         return Verdict(verdict, highest, tuple(notes), faces, rule)
 
-    def _look(self, picture: Picture, boxes: Sequence) -> list["Look"]:
+    def _look(self, picture: Picture, faces: Sequence[Framed]) -> list["Look"]:
         """At each face, or the whole picture; some at a time: memory must not grow with the crowd."""
         preprocess, found = self.metadata.preprocess, []
-        for at in range(0, max(1, len(boxes)), BATCH):
-            seen = preprocess.seen(picture.image, boxes[at : at + BATCH])
-            sides = preprocess.sides(picture.image.size, boxes[at : at + BATCH])
+        for at in range(0, max(1, len(faces)), BATCH):
+            seen = preprocess.seen(picture.image, faces[at : at + BATCH])
+            sides = preprocess.sides(picture.image.size, faces[at : at + BATCH])
             scores = self.scores(preprocess.prepared(seen)).tolist() if seen else []
             found += [Look(score, self.lacks(*of)) for score, *of in zip(scores, seen, sides, strict=True)]
         return found
@@ -235,13 +234,15 @@ def load(
     device: str = "auto",
     threads: int | None = None,
     mirror: bool | None = None,
+    upright: bool | None = None,
 ) -> Detector:
     """The detector in a model file. An .onnx file needs no torch.
 
     arch: for plain weights, the architecture they must be of (recognised by default).
     device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1" ...
     threads: of one judgement with ONNX Runtime (default: all cores).
-    mirror: whether it looks at mirror images too, if not as the file says; its calibration is then not made for it.
+    mirror, upright: whether it looks at mirror images too, and at faces turned upright, if not as the file says; its
+        calibration is then not made for it.
     Raises ModelError, without running anything that the file may contain.
     """
     metadata = read_metadata(path)
@@ -255,6 +256,7 @@ def load(
         from detector import backend_torch  # here: it imports torch, and a file refused above must not cost that
 
         backend, metadata = backend_torch.load(path, metadata, arch=arch, device=backend_torch.pick_device(device))
-    if mirror is not None:
-        metadata = replace(metadata, preprocess=replace(metadata.preprocess, mirror=mirror))
+    other = {name: how for name, how in (("mirror", mirror), ("upright", upright)) if how is not None}
+    if other:
+        metadata = replace(metadata, preprocess=replace(metadata.preprocess, **other))
     return Detector(backend, metadata, path)

@@ -77,10 +77,10 @@ def look(detector: Detector, index: Index, *, each: Callable[[Iterator], Iterato
     """Judge the largest face of each image, framed, in every way of DAMAGE. each: wraps the loop over images."""
     spec, calibration, rows = detector.metadata.preprocess, detector.metadata.calibration, []
     for i in each(range(len(index.samples))):
-        boxes = [box for box in index.boxes[i] if large_enough(box)][:1]
-        if spec.frame == "face" and not boxes:
+        faces = [face for face in index.found[i] if large_enough(face)][:1]
+        if spec.frame == "face" and not faces:
             continue
-        [view] = spec.seen(index.picture(i).image, boxes)
+        [view] = spec.seen(index.picture(i).image, faces)
         views = [view if change is None else change(view) for change in DAMAGE.values()]
         found = [measure(one) for one in views]
         scores = detector.scores(spec.prepared(views))

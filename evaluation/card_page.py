@@ -68,7 +68,8 @@ def markdown(card: Card, root: Path) -> str:
 
 def what_it_is(card: Card) -> list[str]:
     preprocess, model = card.metadata.preprocess, card.found[0].facts["model"]
-    frame = "the square around each face" if preprocess.frame == "face" else "the picture as one"
+    upright = ", turned upright" if preprocess.upright else ""
+    frame = f"the square around each face{upright}" if preprocess.frame == "face" else "the picture as one"
     turned = ", and in the mirror," if preprocess.mirror else ","
     told = (
         f"`{card.path.stem}` is a `{model['arch']}` with {model['parameters'] / 1e6:.2f} M parameters. It"
@@ -248,9 +249,11 @@ def again(card: Card) -> list[str]:
     if isinstance(parts, list):
         return joined_again(card, parts)
     lines, checkpoint = [f"{training_command(card)} --out {run}"], f"{run}/best.safetensors"
-    if card.metadata.preprocess.mirror and not card.of_training("arguments", "mirror"):  # it was made to afterwards
+    preprocess = card.metadata.preprocess
+    ways = [way for way in ("mirror", "upright") if getattr(preprocess, way) and not card.of_training("arguments", way)]
+    if ways:  # it was made to afterwards
         data = shlex.quote(Path(card.of_training("arguments", "data") or "data").name)
-        lines.append(f"python -m tools.calibrate {checkpoint} --data {data} --mirror")
+        lines.append(" ".join([f"python -m tools.calibrate {checkpoint} --data {data}", *(f"--{way}" for way in ways)]))
         checkpoint = f"{run}/best_calibrated.safetensors"
     if card.path.suffix == ".onnx":
         lines.append(f"python -m tools.export {checkpoint} --out {shlex.quote(card.path.as_posix())}")

@@ -9,7 +9,7 @@ that raises both logits alike is hot for the Fake logit, and changes no score. N
 the work where the detector runs on torch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -62,8 +62,8 @@ class Explanation:
 
     heat: np.ndarray  # (h, w) float32 in [0, 1], in the pixels of the judged view
     marked: np.ndarray  # (h, w) bool, the hot area
-    overlay: Image.Image  # the judged view in grey, its heat in colours, and a line around the hot area
-    box: Box  # the part of the picture that the view shows: x, y, width, height, pixels
+    overlay: Image.Image  # a part of the picture in grey, the heat in colours, and a line around the hot area
+    box: Box  # that part, which the view shows: x, y, width, height, pixels
     deletion: Deletion | None  # None where nothing is hot
     sentence: str
     face: int | None = None  # which of the verdict's faces this is; None where the whole picture was judged
@@ -100,13 +100,22 @@ def explain(detector: Detector, picture: Picture, verdict: Verdict) -> Explanati
     preprocess = detector.metadata.preprocess
     judged = [at for at, face in enumerate(verdict.faces) if face.score is not None]
     face = max(judged, key=lambda at: verdict.faces[at].score, default=None)
-    box = None if face is None else verdict.faces[face].box
-    view = preprocess.view(picture.image, box)
+    framed = None if face is None else verdict.faces[face]
+    view = preprocess.view(picture.image, framed)
     heat = heat_map(detector, preprocess.normalise(np.asarray(view)))
     marked = hot_area(heat)
     result = deletion(detector, view, marked) if marked.any() else None
-    region = preprocess.region(picture.image.size, box)
-    return Explanation(heat, marked, overlay(view, heat, marked), region, result, sentence(result), face)
+    region, shown = preprocess.region(picture.image.size, framed), overlay(view, heat, marked)
+    if degrees := preprocess.turn_of(framed):  # in the picture the face is not upright
+        unturned = replace(preprocess, upright=False).view(picture.image, framed)
+        shown = overlay(unturned, turned(heat, degrees), turned(marked, degrees))
+    return Explanation(heat, marked, shown, region, result, sentence(result), face)
+
+
+def turned(values: np.ndarray, degrees: float) -> np.ndarray:
+    """(n, n) float32 or bool, turned clockwise about its middle; 0 and False come in at the corners."""
+    kind = Image.Resampling.NEAREST if values.dtype == bool else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(values).rotate(-degrees, kind))
 
 
 def hot_area(heat: np.ndarray, share: float = HOT) -> np.ndarray:

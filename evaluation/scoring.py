@@ -25,8 +25,8 @@ from detector.calibration import Calibration
 from evaluation.ranks import ALONE, Ranks
 from imaging.door import ImageError
 from imaging.evidence import Evidence, lacking, measure
-from imaging.faces import FaceFinder
-from imaging.preprocess import Box, Preprocess
+from imaging.faces import Face, FaceFinder
+from imaging.preprocess import Preprocess
 from names import FAKE, REAL
 from progress import Bar
 
@@ -113,11 +113,11 @@ class Views(Dataset):
             return [[Prepared(spec.no_views(), [], FAULT)] * len(self.changes) for spec in self.specs]
 
     def views(self, i: int) -> list[list[Prepared]]:
-        image, boxes = self.images.picture(i).image, self.images.index.boxes[i]
+        image, faces = self.images.picture(i).image, self.images.index.found[i]
         views: list[list[Prepared]] = [[] for _ in self.specs]
         for change in self.changes:
-            changed, found = (image, boxes) if change is None else self.changed(image, change)
-            large = [box for box in found if large_enough(box)]
+            changed, found = (image, faces) if change is None else self.changed(image, change)
+            large = [face for face in found if large_enough(face)]
             for of_spec, spec in zip(views, self.specs, strict=True):
                 seen, sides = spec.seen(changed, large), spec.sides(changed.size, large)
                 evidence = list(map(measure, seen, sides)) if spec in self.measured else []
@@ -125,9 +125,9 @@ class Views(Dataset):
                 of_spec.append(Prepared(spec.prepared(seen), evidence, small))
         return views
 
-    def changed(self, image: Image.Image, change: Callable) -> tuple[Image.Image, tuple[Box, ...]]:
+    def changed(self, image: Image.Image, change: Callable) -> tuple[Image.Image, tuple[Face, ...]]:
         image = change(image)
-        return image, tuple(face.box for face in self.find_faces(image)[0]) if self.find_faces else ()
+        return image, self.find_faces(image)[0] if self.find_faces else ()
 
 
 def join_views(items: list[list[list[Prepared]]]) -> list[Batch]:

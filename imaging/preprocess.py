@@ -2,23 +2,23 @@
 
     preprocess = Preprocess(size=224, fit="crop", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     array = preprocess(picture.image)        # (3, 224, 224) float32
-    arrays = preprocess.views(picture.image, boxes)      # (k, 3, 224, 224): one for each face, where `frame` is "face"
+    arrays = preprocess.views(picture.image, faces)      # (k, 3, 224, 224): one for each face, where `frame` is "face"
 
 The description is written into every checkpoint and read back from it, so how an image is prepared
 is never a flag of a program that judges. Pillow and NumPy do the work, whatever runs the network.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from PIL import Image
 
-from imaging.faces import frame_square
+from imaging.faces import Box, Framed, frame_square, turned_square
 
 FITS = ("crop", "resize")
 FRAMES = ("whole", "face")
-Box = tuple[float, float, float, float]  # x, y, width, height, pixels
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -34,6 +34,7 @@ class Preprocess:
     frame: "whole" looks at the picture, as `fit` says; "face" at the square around each face (`frame_square`), resized
         to the input whatever `fit` says, so that all faces come at one scale.
     margin: side of that square, in units of the longer side of the face's box.
+    upright: whether that square is turned as the face is, so that the network sees every face upright.
     mirror: whether the network also looks at each view's mirror image; the mean of both answers counts. Takes twice as
         long.
     """
@@ -46,6 +47,7 @@ class Preprocess:
     frame: str = "whole"
     margin: float = 1.05
     mirror: bool = False
+    upright: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
@@ -60,28 +62,29 @@ class Preprocess:
             raise ValueError(f"frame is {self.frame!r}; choose from {', '.join(FRAMES)}")
         if not 0.5 <= self.margin <= 3:
             raise ValueError(f"margin is {self.margin}; it must be from 0.5 to 3")
-        if not isinstance(self.mirror, bool):
-            raise ValueError(f"mirror is {self.mirror!r}; it must be true or false")
+        for name in ("mirror", "upright"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise ValueError(f"{name} is {value!r}; it must be true or false")
         if len(self.mean) != 3 or not all(abs(value) < 10 for value in self.mean):
             raise ValueError(f"mean is {self.mean}; it must be three numbers")
         if len(self.std) != 3 or not all(0 < value < 10 for value in self.std):
             raise ValueError(f"std is {self.std}; it must be three numbers above 0")
 
-    def __call__(self, image: Image.Image, box: Box | None = None) -> np.ndarray:
-        """An upright RGB image to a (3, size, size) float32 array, normalised. `box`: the face to frame, if any."""
-        return self.normalise(np.asarray(self.view(image, box)))
+    def __call__(self, image: Image.Image, face: Framed | None = None) -> np.ndarray:
+        """An upright RGB image to a (3, size, size) float32 array, normalised. `face`: the one to frame, if any."""
+        return self.normalise(np.asarray(self.view(image, face)))
 
-    def views(self, image: Image.Image, boxes: Sequence[Box] = ()) -> np.ndarray:
+    def views(self, image: Image.Image, faces: Sequence[Framed] = ()) -> np.ndarray:
         """(k, 3, size, size) float32: each of the k faces where `frame` is "face", none without any; else one view."""
-        return self.prepared(self.seen(image, boxes))
+        return self.prepared(self.seen(image, faces))
 
-    def seen(self, image: Image.Image, boxes: Sequence[Box] = ()) -> list[Image.Image]:
+    def seen(self, image: Image.Image, faces: Sequence[Framed] = ()) -> list[Image.Image]:
         """The same as size x size RGB images."""
-        return [self.view(image, box) for box in (boxes if self.frame == "face" else (None,))]
+        return [self.view(image, face) for face in (faces if self.frame == "face" else (None,))]
 
-    def sides(self, size: tuple[int, int], boxes: Sequence[Box] = ()) -> list[float]:
+    def sides(self, size: tuple[int, int], faces: Sequence[Framed] = ()) -> list[float]:
         """The longer side of what each of them shows, in pixels of a picture of this size."""
-        return [max(self.region(size, box)[2:]) for box in (boxes if self.frame == "face" else (None,))]
+        return [max(self.region(size, face)[2:]) for face in (faces if self.frame == "face" else (None,))]
 
     def prepared(self, seen: Sequence[Image.Image]) -> np.ndarray:
         """k size x size RGB images to (k, 3, size, size) float32."""
@@ -91,41 +94,53 @@ class Preprocess:
         """(0, 3, size, size) float32."""
         return np.empty((0, 3, self.size, self.size), np.float32)
 
-    def view(self, image: Image.Image, box: Box | None = None) -> Image.Image:
+    def view(self, image: Image.Image, face: Framed | None = None) -> Image.Image:
         """The part of the image that the network sees, as a size x size RGB image."""
         if self.frame == "face":
-            square = frame_square(box, image.size, margin=self.margin) if box else (0, 0, *image.size)
-            return image.resize((self.size, self.size), _RESAMPLING[self.interpolation], box=square)
+            square, degrees = self._square(image.size, face), self.turn_of(face)
+            resampling = _RESAMPLING[self.interpolation]
+            if degrees:
+                return turned_square(image, square, degrees, size=self.size, resampling=resampling)
+            return image.resize((self.size, self.size), resampling, box=square)
         return self.resize(image) if self.fit == "resize" else self.crop(image)
 
-    def region(self, size: tuple[int, int], box: Box | None = None) -> Box:
-        """Which part of a picture of this size `view` shows."""
+    def _square(self, size: tuple[int, int], face: Framed | None) -> tuple[float, float, float, float]:
+        return frame_square(face.box, size, margin=self.margin) if face else (0, 0, *size)
+
+    def turn_of(self, face: Framed | None) -> float:
+        """By how many degrees `view` turns this face back, counter-clockwise."""
+        return face.turn if face and self.upright and self.frame == "face" else 0.0
+
+    def region(self, size: tuple[int, int], face: Framed | None = None) -> Box:
+        """Which part of a picture of this size `view` shows; of a face that it turns, the same square unturned."""
         width, height = size
-        if self.frame == "face" and box:
-            left, top, right, bottom = frame_square(box, size, margin=self.margin)
+        if self.frame == "face" and face:
+            left, top, right, bottom = self._square(size, face)
             return left, top, right - left, bottom - top
         if not self._crops:
             return 0, 0, width, height
         side = min(self.size, width, height)  # the crop's, before a small picture is enlarged
         return round((width - side) / 2), round((height - side) / 2), side, side
 
-    def base(self, image: Image.Image, box: Box | None = None) -> Image.Image:
+    def base(self, image: Image.Image, face: Framed | None = None) -> Image.Image:
         """What training starts from and its cache keeps: the view, or with fit "crop" the whole picture around it."""
-        return image if self._crops else self.view(image, box)
+        return image if self._crops else self.view(image, face)
 
     def base_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(width, height) of the base of a picture of this size."""
         return tuple(size) if self._crops else (self.size, self.size)
 
-    def base_points(self, points: np.ndarray, size: tuple[int, int], box: Box | None = None) -> np.ndarray:
+    def base_points(self, points: np.ndarray, size: tuple[int, int], face: Framed | None = None) -> np.ndarray:
         """(k, 2) places in a picture of this size to the same places in its base, pixels."""
         if self._crops:
             return np.asarray(points, float)
-        square = frame_square(box, size, margin=self.margin) if box and self.frame == "face" else (0, 0, *size)
-        return (np.asarray(points, float) - square[:2]) * self.size / np.subtract(square[2:], square[:2])
+        left, top, right, bottom = self._square(size, face if self.frame == "face" else None)
+        middle, turn = np.array((left + right, top + bottom)) / 2, math.radians(self.turn_of(face))
+        back = np.array(((math.cos(turn), math.sin(turn)), (-math.sin(turn), math.cos(turn))))
+        return (np.asarray(points, float) - middle) @ back.T * self.size / (right - left, bottom - top) + self.size / 2
 
     def from_base(self, base: Image.Image) -> Image.Image:
-        """The view, from the base: view(image, box) == from_base(base(image, box))."""
+        """The view, from the base: view(image, face) == from_base(base(image, face))."""
         return self.crop(base) if self._crops else base
 
     @property

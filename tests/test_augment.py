@@ -161,17 +161,15 @@ def test_crops_are_native_pixels_at_random_places():
 def test_original_sees_in_training_what_it_is_judged_on(spec):
     """Without augmentation: the very same numbers, wherever the whole base is the input."""
     image = make_image(True, 5, 48 if spec.fit == "crop" and spec.frame == "whole" else 64)
-    images = training_images(
-        spec.base(image, FACE.box), RECIPES["original"], spec=spec, crop=spec.size, size=image.size
-    )
+    images = training_images(spec.base(image, FACE), RECIPES["original"], spec=spec, crop=spec.size, size=image.size)
     batch, _ = images.__getitems__([0, 3])
-    expected = spec(image, FACE.box)
+    expected = spec(image, FACE)
     assert all(np.array_equal(array, expected) for array in network_input(batch, spec, torch.device("cpu")).numpy())
 
 
 def test_a_framed_face_is_cut_or_squeezed_as_the_recipe_fits():
     spec = replace(SPEC, frame="face")
-    base = np.asarray(spec.base(make_image(True, 5, 64), FACE.box))
+    base = np.asarray(spec.base(make_image(True, 5, 64), FACE))
     cut = drawn(base, n=20, spec=spec, crop=32)
     squeezed = drawn(base, n=20, spec=replace(spec, fit="resize"), crop=32)
     assert changed(cut[1:], cut[:1]).mean() > 0.8 and not changed(squeezed[1:], squeezed[:1]).any()
@@ -290,8 +288,8 @@ def test_a_large_photo_is_not_worked_on_as_a_whole(monkeypatch):
 def test_blackout_covers_eyes_nose_or_mouth(spec):
     astronaut = Image.fromarray(skimage.data.astronaut())
     face = FaceFinder()(astronaut)[0][0]
-    base = spec.base(astronaut, face.box)
-    points = np.rint(spec.base_points(face.points, astronaut.size, face.box)).astype(int)
+    base = spec.base(astronaut, face)
+    points = np.rint(spec.base_points(face.points, astronaut.size, face)).astype(int)
     covered = []
     for pixels in drawn(base, only("blackout"), spec=spec, crop=spec.size, n=20, face=face, size=astronaut.size):
         black = [(pixels[y, x] == 0).all() for x, y in points]

@@ -17,7 +17,7 @@ def portrait() -> tuple[Image.Image, np.ndarray]:
     """A framed face, and its five points."""
     image = Image.fromarray(astronaut())
     (face, *_), _ = FaceFinder()(image)
-    return SPEC.base(image, face.box), SPEC.base_points(face.points, image.size, face.box)
+    return SPEC.base(image, face), SPEC.base_points(face.points, image.size, face)
 
 
 def blended(portrait, seed: int) -> np.ndarray:

@@ -82,9 +82,9 @@ def start_builder(root: Path, *, pause: float = 0, die_at: int = 0) -> subproces
 
 def expected(index: dataset.Index, preprocess: Preprocess) -> list[np.ndarray]:
     """By the plain way: open, take the base."""
-    boxes = [found[0] if found else None for found in index.boxes]
-    samples = zip(index.samples, boxes, strict=True)
-    return [np.asarray(preprocess.base(open_image(s.path).image, box)) for s, box in samples]
+    faces = [found[0] if found else None for found in index.found]
+    samples = zip(index.samples, faces, strict=True)
+    return [np.asarray(preprocess.base(open_image(s.path).image, face)) for s, face in samples]
 
 
 def assert_right(bases, index: dataset.Index, preprocess: Preprocess = CROP) -> None:

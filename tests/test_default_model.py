@@ -88,7 +88,7 @@ def test_one_score_through_every_door(shipped, tmp_path):
             assert shipped.metadata.calibration.scores(logits[detector][i : i + 1])[0] == pytest.approx(
                 score, abs=EQUAL
             )
-        image, label = DeepFakeDataset(index, lambda image, box=index.boxes[i][0]: preprocess(image, box))[i]
+        image, label = DeepFakeDataset(index, lambda image, face=index.found[i][0]: preprocess(image, face))[i]
         assert label in (REAL, FAKE)
         assert shipped.scores(np.asarray(image)[None])[0] == pytest.approx(score, abs=EQUAL)
 

@@ -19,6 +19,7 @@ from detector.backend_torch import TorchBackend
 from evaluation import explain
 from evaluation.explain import Deletion, can_explain, heat_map
 from imaging.door import Picture, open_image
+from imaging.faces import Face
 from imaging.preprocess import Preprocess
 from names import ARCHITECTURES, FAKE, REAL
 from tools.export import to_onnx
@@ -217,6 +218,22 @@ def test_of_several_faces_the_most_fake_is_explained():
     assert 6 <= x < 32 and 6 <= y < 32  # the red place within that face
 
 
+def test_the_heat_of_a_tilted_face_lies_where_it_is_in_the_picture():
+    """The network sees the red place turned about the middle; the overlay lies on the picture as it is."""
+    picture = black_with_red((200, 200), (150, 80, 190, 120))
+    faces = (FaceVerdict((0.0, 0.0, 200.0, 200.0), 0.9, "Fake", turn=40.0),)
+    verdict, found = Verdict("Fake", 0.9, (), faces), {}
+    for upright in (False, True):
+        detector = spotted(frame="face", margin=1.0, upright=upright)
+        found[upright] = explain.explain(detector, picture, verdict)
+    assert found[True].box == found[False].box == (0, 0, 200, 200)
+    places = {way: np.unravel_index(one.heat.argmax(), one.heat.shape) for way, one in found.items()}
+    assert places[True][0] < places[False][0] - 8  # higher in what the network sees
+    colourful = {way: np.ptp(np.asarray(one.overlay, int), axis=2) > 100 for way, one in found.items()}
+    middles = {way: np.mean(np.nonzero(hot), axis=1) for way, hot in colourful.items()}
+    assert np.abs(middles[True] - middles[False]).max() < 40  # of 448 pixels; the heat is coarse
+
+
 @pytest.mark.parametrize("size", [(64, 64), (300, 200), (50, 90), (33, 32)])
 @pytest.mark.parametrize("fit", ["crop", "resize"])
 def test_the_region_is_what_the_view_shows(size, fit):
@@ -232,8 +249,8 @@ def test_the_region_is_what_the_view_shows(size, fit):
 
 
 def test_the_region_of_a_face_is_its_square():
-    box = (20.0, 30.0, 50.0, 60.0)
-    x, y, width, height = Preprocess(64, frame="face", margin=1.0).region((200, 150), box)
+    face = Face((20.0, 30.0, 50.0, 60.0), (), 0.9)
+    x, y, width, height = Preprocess(64, frame="face", margin=1.0).region((200, 150), face)
     assert (
         width == height == pytest.approx(60, abs=1) and x == pytest.approx(15, abs=1) and y == pytest.approx(30, abs=1)
     )

@@ -20,8 +20,9 @@ from detector.checkpoint import Metadata
 from eval import Said, Set, without_faults
 from evaluation.scoring import score_index
 from imaging import faces
+from imaging.corruptions import affine
 from imaging.door import Picture, open_image
-from imaging.faces import FaceFinder, frame_square
+from imaging.faces import Face, FaceFinder, frame_square
 from imaging.preprocess import Preprocess
 
 FACE = Preprocess(size=224, frame="face")
@@ -75,7 +76,7 @@ def test_the_same_face_at_every_size(astronaut, find, make, back):
     [found], count = find(picture)
     assert count == 1 and found.confidence > 0.8
     assert overlap(back(np.array(found.box)), expected.box) > 0.9
-    frames = [np.asarray(FACE.view(image, face.box)) for image, face in ((astronaut, expected), (picture, found))]
+    frames = [np.asarray(FACE.view(image, face)) for image, face in ((astronaut, expected), (picture, found))]
     assert sharpness(*frames) > 28
 
 
@@ -92,6 +93,46 @@ def test_points_lie_where_they_should(astronaut, find):
     right_eye, left_eye, nose, right_mouth, left_mouth = face.points
     assert right_eye[0] < nose[0] < left_eye[0] and right_mouth[0] < left_mouth[0]
     assert max(right_eye[1], left_eye[1]) < nose[1] < min(right_mouth[1], left_mouth[1])
+
+
+@pytest.mark.parametrize("degrees", [-30, -15, 15, 30])
+@pytest.mark.parametrize("side", [256, 3000])
+def test_a_tilted_face_is_seen_upright(astronaut, find, degrees, side):
+    """Turned about its middle by the picture's; what the network then sees is what it saw of the upright one."""
+    upright = replace(FACE, upright=True)
+    [before], picture = find(astronaut)[0], larger(affine(astronaut, degrees=-degrees), side)
+    [face] = find(picture)[0]
+    assert face.turn - before.turn == pytest.approx(degrees, abs=12)
+    straight, tilted = upright.view(astronaut, before), upright.view(picture, face)
+    assert sharpness(*map(np.asarray, (straight, tilted))) > 3 + sharpness(
+        *(np.asarray(FACE.view(*seen)) for seen in ((astronaut, before), (picture, face)))
+    )
+
+
+@pytest.mark.parametrize("box", [(80, 60, 60, 70), (0, 100, 60, 70), (20, 20, 260, 180)])
+@pytest.mark.parametrize("degrees", [-40, 3, 25])
+def test_where_a_place_of_the_picture_lies_in_a_turned_view(box, degrees):
+    """A white dot is where its coordinates say; also near an edge, where corners of the view lie beyond the picture."""
+    upright, face = replace(FACE, upright=True), Face(box, (), 0.9, degrees)
+    left, top, right, bottom = frame_square(box, (300, 200), margin=FACE.margin)
+    dot = (left + 0.6 * (right - left), top + 0.3 * (bottom - top))
+    picture = Image.new("RGB", (300, 200))
+    picture.paste((255, 255, 255), (round(dot[0]) - 2, round(dot[1]) - 2, round(dot[0]) + 2, round(dot[1]) + 2))
+    [place] = upright.base_points([np.rint(dot)], picture.size, face)
+    seen = np.asarray(upright.view(picture, face).convert("L"), float)
+    found = [(seen * (at + 0.5)).sum() / seen.sum() for at in np.meshgrid(*map(np.arange, seen.shape))]
+    assert place == pytest.approx(found, abs=1.5) and seen.max() > 100
+
+
+def test_an_upright_face_is_not_turned():
+    """A turn of 0 is no resampling of its own, and what does not frame faces turns none."""
+    picture, face = Image.effect_noise((120, 100), 90).convert("RGB"), Face((20, 20, 50, 50), (), 0.9)
+    upright = replace(FACE, upright=True)
+    assert np.array_equal(upright(picture, face), FACE(picture, face))
+    assert np.array_equal(upright(picture), FACE(picture))
+    tilted = replace(face, turn=20.0)
+    assert not np.array_equal(upright(picture, tilted), FACE(picture, tilted))
+    assert np.abs(upright(picture, replace(face, turn=1e-9)) - FACE(picture, face)).mean() < 0.1
 
 
 @pytest.mark.parametrize("name", ["coffee", "rocket", "wall"])
@@ -240,7 +281,7 @@ def test_a_close_up_of_many_megapixels_is_judged_as_its_half_size_copy(astronaut
     assert max(large.box[2:]) > 0.8 * face
     assert np.allclose(np.array(large.box) / 2, small.box, atol=0.01 * face)
     spec = Preprocess(224, frame="face")
-    assert np.abs(spec(picture, large.box) - spec(half, small.box)).mean() < 0.03
+    assert np.abs(spec(picture, large) - spec(half, small)).mean() < 0.03
 
 
 def test_what_goes_wrong_with_one_picture_is_its_answer(face_set, monkeypatch, capsys, tmp_path):
@@ -328,8 +369,8 @@ def test_faces_are_found_once(face_set, find, monkeypatch):
     index = dataset.index_folder(face_set)
     first = dataset.with_faces(index)
     assert first.faces == tuple(find(open_image(sample.path).image)[0] for sample in index.samples)
-    assert [len(boxes) for boxes in first.boxes] == [1, 1, 1, 0, 1, 1, 2, 0]
-    assert first.boxes[6] == tuple(face.box for face in first.faces[6]) and index.boxes == ((),) * 8
+    assert [len(faces) for faces in first.found] == [1, 1, 1, 0, 1, 1, 2, 0]
+    assert first.found[6] == first.faces[6] and index.found == ((),) * 8
     monkeypatch.setattr(FaceFinder, "__call__", lambda *a, **k: pytest.fail("searched again"))
     assert dataset.with_faces(index) == first
     monkeypatch.setattr(dataset, "FINDER_VERSION", faces.FINDER_VERSION + 1)
@@ -346,7 +387,7 @@ def test_no_faces_of_a_file_that_changed_after_indexing(face_set, tmp_path, astr
     with pytest.raises(dataset.DatasetError, match=r"Real/1\.png changed since it was indexed"):
         dataset.with_faces(index)
     found = dataset.with_faces(dataset.index_folder(root))
-    assert found.boxes[1][0][2] * 512 / 222 == pytest.approx(found.boxes[0][0][2] * 512 / 200, rel=0.05)
+    assert found.found[1][0].box[2] * 512 / 222 == pytest.approx(found.found[0][0].box[2] * 512 / 200, rel=0.05)
 
 
 def test_train_with_faces_then_judge_and_annotate(face_set, tmp_path, astronaut, capsys):

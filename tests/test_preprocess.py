@@ -184,7 +184,7 @@ def test_the_record_comes_back_from_json():
         assert np.array_equal(found(picture(300, 280)), given(picture(300, 280)))
     assert given.to_dict() == {
         "size": 260, "fit": "resize", "mean": list(MEAN), "std": list(STD), "interpolation": "bicubic",
-        "frame": "whole", "margin": 1.05, "mirror": False,
+        "frame": "whole", "margin": 1.05, "mirror": False, "upright": False,
     }  # fmt: skip
 
 

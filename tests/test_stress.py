@@ -336,9 +336,9 @@ def test_faces_are_found_anew_in_changed_pictures(tmp_path):
     said = score_changes({"a": judge}, index, {"none": None, "moved": moved, "grey": grey})["a"]
     image = index.picture(0).image
     again = FaceFinder()(moved(image))[0]
-    assert len(index.boxes[0]) == len(again) == 1 and len(seen) == 2
-    assert np.array_equal(seen[0], spec(image, index.boxes[0][0]))
-    assert np.array_equal(seen[1], spec(moved(image), again[0].box))
+    assert len(index.found[0]) == len(again) == 1 and len(seen) == 2
+    assert np.array_equal(seen[0], spec(image, index.found[0][0]))
+    assert np.array_equal(seen[1], spec(moved(image), again[0]))
     assert np.abs(seen[1] - seen[0]).mean() < 0.1 < np.abs(spec(moved(image)) - seen[0]).mean()  # the same face
     assert np.isnan(said["grey"].logits).all() and said["grey"].faces.tolist() == [0, 0]
 

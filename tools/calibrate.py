@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         out = Path(args.out) if args.out else beside(Path(args.model), "calibrated")
         check_name(out, Path(args.model), overwrite=args.overwrite)
-        detector = load(args.model, arch=args.arch, device=args.device, mirror=args.mirror)
+        detector = load(args.model, arch=args.arch, device=args.device, mirror=args.mirror, upright=args.upright)
         index = validation_images(Path(args.data), detector)
         judged = score_index({"model": detector}, index, workers=args.workers)["model"]
         if isinstance(judged, ModelError):
@@ -141,6 +141,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--mirror",
         action=argparse.BooleanOptionalAction,
         help="look at each image's mirror image too, and take the mean: twice as long (default: as the model does)",
+    )
+    add(
+        "--upright",
+        action=argparse.BooleanOptionalAction,
+        help="look at each face as if its head were not tilted (default: as the model does)",
     )
     add(
         "--prior",

@@ -196,7 +196,7 @@ class TrainingImages(Dataset):
 
     def _points(self, face: Face, i: int) -> np.ndarray:
         """(5, 2) key points of sample `i`'s face, pixels of its base."""
-        return self.preprocess.base_points(face.points, self.index.sizes[i], face.box)
+        return self.preprocess.base_points(face.points, self.index.sizes[i], face)
 
 
 # What follows takes u: numbers drawn from [0, 1).

@@ -32,6 +32,7 @@ import PIL
 
 from dataset import Index, folder_key, in_threads
 from imaging.door import DOOR_VERSION
+from imaging.faces import Face
 from imaging.preprocess import Preprocess
 from quiet import cache_folder
 
@@ -79,13 +80,13 @@ class Decoded:
 
     def __getitem__(self, i: int) -> np.ndarray:
         """(h, w, 3) uint8. Raises DatasetError if the file changed since it was indexed."""
-        pixels = np.asarray(self.preprocess.base(self.index.picture(i).image, self._box(i)))
+        pixels = np.asarray(self.preprocess.base(self.index.picture(i).image, self._face(i)))
         pixels.setflags(write=False)
         return pixels
 
-    def _box(self, i: int):
-        boxes = self.index.boxes[i]
-        return boxes[0] if boxes else None
+    def _face(self, i: int) -> Face | None:
+        faces = self.index.found[i]
+        return faces[0] if faces else None
 
 
 class Mapped:
@@ -142,9 +143,9 @@ class Cache:
     def key(self) -> str:
         """All that decides what a picture looks like, and where in the file it lies."""
         preprocess = self.decoded.preprocess
-        boxes = [found[:1] for found in self.index.boxes] if preprocess.frame == "face" else None
+        faces = [[face.row for face in found[:1]] for found in self.index.found] if preprocess.frame == "face" else None
         return _digest(
-            [self.index.digest, base_fields(preprocess), boxes, DOOR_VERSION, PIL.__version__, CACHE_VERSION]
+            [self.index.digest, base_fields(preprocess), faces, DOOR_VERSION, PIL.__version__, CACHE_VERSION]
         )
 
     @cached_property

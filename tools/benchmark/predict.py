@@ -184,11 +184,11 @@ def photo_work(path: str, model: str, side: int = 1500, repeats: int = 15) -> di
     pixels += draw.normal(0, 4, pixels.shape[:2])[..., None]
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=92)
     find, detector, image = FaceFinder(), load(model, device="cpu", threads=1), open_image(path).image
-    box = find(image)[0][0].box
+    face = find(image)[0][0]
     work = {
         "decoding, s": lambda: open_image(path),
         "finding the faces, s": lambda: find(image),
-        "judging the face, s": lambda: detector.logits(detector.metadata.preprocess.views(image, [box])),
+        "judging the face, s": lambda: detector.logits(detector.metadata.preprocess.views(image, [face])),
         "the whole answer, s": lambda: detector.judge(open_image(path)),
     }
     times: dict[str, list[float]] = {name: [] for name in work}
