@@ -73,7 +73,7 @@ finish() {  # finish <checkpoint> <out.onnx without its ending> <calibrate's fla
   once "$out.onnx" "$PYTHON" -m tools.calibrate "$out.raw.onnx" --balance root --out "$out.onnx" "$@"
 }
 once "$OUT/pair.safetensors" "$PYTHON" -m tools.join "$OUT/swaps/best.safetensors" "$OUT/kinds/best.safetensors" --weights 0.2,0.8 --out "$OUT/pair.safetensors"
-finish "$OUT/pair.safetensors" "$OUT/default_unbounded" --data "$OUT/today"
+finish "$OUT/pair.safetensors" "$OUT/default_unbounded" --data "$OUT/today" --upright
 once "$OUT/default.onnx" "$PYTHON" -m tools.evidence "$OUT/default_unbounded.onnx" --data "$OUT/today" --out "$OUT/default.onnx"
 
 # 4. The large one: CLIP, whose features know kinds that it was never shown, and the network of all kinds. It has no bounds on what can be
