@@ -40,10 +40,12 @@ try:
     from detector.calibration import Calibration
     from detector.checkpoint import write_atomically
     from evaluation import pages, plots, record, report, stability, stress
+    from evaluation.choosing import images_to_judge
     from evaluation.pages import FOREIGN, IN_DOMAIN
     from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
     from evaluation.scoring import Judged, score_changes, score_index
     from names import ARCHITECTURES, CLASSES, FAKE
+    from progress import say
     from training.folder import remove_if_empty
 except ModuleNotFoundError as absent:  # a sentence with the remedy, instead of a traceback
     from quiet import missing
@@ -224,7 +226,9 @@ def choose_sets(args: argparse.Namespace, detectors: dict[str, Detector]) -> lis
     unknown = sorted(set(stressed or ()) - set(given))
     if unknown:
         raise dataset.DatasetError(f"--robustness {unknown[0]}: no such set (there are {', '.join(given)})")
-    indices = {name: choose_images(Path(path), detectors, strict=args.strict) for name, (_, path) in given.items()}
+    indices = {
+        name: images_to_judge(Path(path), detectors.values(), strict=args.strict) for name, (_, path) in given.items()
+    }
     sets = [
         Set(
             name, role, place_of(name, role, alone=len(args.data) == 1), indices[name],
@@ -246,32 +250,6 @@ def place_of(name: str, role: str, *, alone: bool) -> str:
     if role == FOREIGN:
         return f"extra/{name}"
     return "." if alone else f"sets/{name}"
-
-
-def choose_images(data: Path, detectors: dict[str, Detector], *, strict: bool) -> dataset.Index:
-    """The images to judge: Test of a folder with splits, the part left for Test of one that training split, or all."""
-    folders = dataset.split_folders(data)
-    if folders and "Test" not in folders:
-        raise dataset.DatasetError(
-            f"no Test/ in {data}; give the folder to evaluate, {next(iter(folders.values()))} say"
-        )
-    index = dataset.index_folder(folders.get("Test", data), strict=strict, both=False)
-    seeds = {
-        detector.metadata.training.get("split_seed", 0)
-        for detector in detectors.values()
-        if record.training_facts(detector).get("flat_digest") == index.digest
-    }
-    if len(seeds) > 1:
-        raise dataset.DatasetError(f"these models split {data} with different seeds; evaluate them one at a time")
-    if seeds:
-        index = dataset.split_flat(index, seeds.pop())["Test"]
-        say(f"{data} was split for training; only the tenth left for Test is judged")
-    if any(detector.metadata.preprocess.frame == "face" for detector in detectors.values()):
-        index = dataset.with_faces(index)
-    say(index.summary())
-    if index.left_out:
-        say(dataset.list_left_out(index.left_out))
-    return index
 
 
 def score(detectors: dict[str, Detector], images: Set, workers: int, ranks: Ranks) -> dict[str, Said | ModelError]:
@@ -517,10 +495,6 @@ def at_least_0(text: str) -> int:
     if int(text) < 0:
         raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
     return int(text)
-
-
-def say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
 
 
 def fail(status: int, message: str) -> int:

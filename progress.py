@@ -44,6 +44,11 @@ class Bar(tqdm):
         super().close()
 
 
+def say(message: str) -> None:
+    """A line on stderr, at once."""
+    print(message, file=sys.stderr, flush=True)
+
+
 def duration(seconds: float) -> str:
     """70 to "1 min 10 s", 4000 to "1 h 6 min"."""
     whole = round(seconds)

@@ -20,6 +20,7 @@ from PIL import Image
 
 from about import read_card
 from detector import Detector, ModelError, Verdict, find_models, load
+from detector.backend import Around, Backend
 from detector.checkpoint import kind_of_file, read_metadata
 from imaging.door import Picture, open_image
 from measures import Measures
@@ -137,7 +138,7 @@ class Bench:
 
     def prepare(self, detector: Detector) -> None:
         """On a GPU, images that wait are judged together."""
-        if on_gpu(detector) and not isinstance(detector.backend, Batching):
+        if detector.backend.on_gpu and not isinstance(detector.backend, Batching):
             detector.backend = Batching(detector.backend, self.measures.batches.observe)
 
     def turns(self, detector: Detector) -> "Line":
@@ -222,24 +223,17 @@ class Line:
                 self.free += 1
 
 
-def on_gpu(detector: Detector) -> bool:
-    """Whether PyTorch judges on a GPU. ONNX Runtime shares one by itself."""
-    return not detector.concurrent and getattr(getattr(detector.backend, "device", None), "type", "cpu") != "cpu"
-
-
-class Batching:
+class Batching(Around):
     """A backend before which images queue: one thread takes whatever waits, up to BATCH images, in one go.
 
     It does not wait for more: while a batch is judged, the next one gathers by itself.
     """
 
-    def __init__(self, backend: Callable[[np.ndarray], np.ndarray], measure: Callable[[int], None] = lambda size: None):
-        self.backend, self.measure = backend, measure
+    def __init__(self, backend: Backend, measure: Callable[[int], None] = lambda size: None):
+        super().__init__(backend)
+        self.measure = measure
         self.jobs: SimpleQueue[Job] = SimpleQueue()
         threading.Thread(target=self.work, name="judging", daemon=True).start()
-
-    def __getattr__(self, name: str):
-        return getattr(self.backend, name)
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """(n, 3, h, w) float32 to (n, 2) float32 logits. Safe to call from several threads."""

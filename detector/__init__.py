@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from detector.backend import Backend, Function, Mirrored
 from detector.calibration import Calibration, Group
 from detector.checkpoint import Metadata, ModelError, find_models, kind_of_file, read_metadata
 from imaging.door import Picture
@@ -105,41 +106,21 @@ def _stands_out(rule: Group, fakes: int) -> str:
     return f"{begin}, but among {rule.faces} genuine faces {so_high}"
 
 
-class Mirrored:
-    """A backend that looks at each image and at its mirror image, and answers with the mean of both."""
-
-    def __init__(self, backend: Callable[[np.ndarray], np.ndarray]):
-        self.backend = backend
-
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """(n, 3, h, w) float32 to (n, 2) float32 logits."""
-        return (self.backend(batch) + self.backend(self.turned(batch))) / 2
-
-    def class_map(self, batch: np.ndarray) -> np.ndarray:
-        """As the backend's, (n, h', w') float32; the mirror image's is turned back."""
-        return (self.backend.class_map(batch) + self.backend.class_map(self.turned(batch))[..., ::-1]) / 2
-
-    def __getattr__(self, name: str):
-        return getattr(self.backend, name)
-
-    @staticmethod
-    def turned(batch):  # an array or a tensor; torch takes no array whose last axis runs backwards
-        return batch[..., ::-1].copy() if isinstance(batch, np.ndarray) else batch.flip(-1)
-
-
 class Detector:
     """A network with everything that belongs to it: preparation of images, calibration, where it came from."""
 
-    def __init__(self, backend: Callable[[np.ndarray], np.ndarray], metadata: Metadata, path: str | os.PathLike):
-        # (n, 3, h, w) float32 -> (n, 2) float32 logits
-        self.backend = Mirrored(backend) if metadata.preprocess.mirror else backend
+    def __init__(
+        self, backend: Backend | Callable[[np.ndarray], np.ndarray], metadata: Metadata, path: str | os.PathLike
+    ):
+        backend = backend if isinstance(backend, Backend) else Function(backend)
+        self.backend: Backend = Mirrored(backend) if metadata.preprocess.mirror else backend
         self.metadata = metadata
         self.path = Path(path)
 
     @property
     def concurrent(self) -> bool:
         """Whether several threads may judge at once, and gain by it."""
-        return getattr(self.backend, "concurrent", False)
+        return self.backend.concurrent
 
     @cached_property
     def sha256(self) -> str:

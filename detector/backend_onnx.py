@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
+from detector.backend import Backend
 from detector.checkpoint import ModelError
 from names import FAKE, REAL
 
@@ -16,7 +17,7 @@ _ERRORS = (
 )  # fmt: skip
 
 
-class OnnxBackend:
+class OnnxBackend(Backend):
     """An .onnx file as a function from images to logits. Safe to call from several threads at once.
 
     threads: of one call. One is best where several images are judged at once, all cores where one is.
@@ -27,7 +28,7 @@ class OnnxBackend:
 
     def __init__(self, path: str | os.PathLike, *, threads: int, device: str = "auto"):
         options = onnxruntime.SessionOptions()
-        self.threads = threads
+        self.description = f"ONNX Runtime ({threads} threads)"
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4  # what it logs, it also raises
         # Weights stored as int8 become float32 when the file is loaded. Else ONNX Runtime computes with integers, and

@@ -4,21 +4,26 @@ import ctypes
 import os
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
 import model
+from detector.backend import Backend
 from detector.checkpoint import Metadata, ModelError, read_weights
 from imaging.preprocess import Preprocess
 from names import FAKE, REAL
+
+if TYPE_CHECKING:
+    from detector import Detector
 
 # Of tensor names. A resnet18 shares 0.38 with resnet50; to hear which tensor does not fit helps more than "none fits".
 MIN_SHARE = 0.3
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """A network as a function from images to logits; also for a network in training, between its epochs.
 
     arch: its row of model.MODELS. Without it there are no class maps.
@@ -26,10 +31,14 @@ class TorchBackend:
 
     def __init__(self, network: nn.Module, device: torch.device, arch: str | None = None):
         self.network = network
-        self.device = device
+        self.device, self.on_gpu = device, device.type != "cpu"
         self.explains = arch is not None  # whether class_map can be called
         self.arch = arch
         self.dtype = next(network.parameters()).dtype  # float64 in a training that asked for it
+
+    @property
+    def description(self) -> str:
+        return describe_device(self.device)
 
     @torch.inference_mode()
     def __call__(self, batch: np.ndarray | torch.Tensor) -> np.ndarray:
@@ -63,6 +72,14 @@ class TorchBackend:
         if self.device.type != "cuda":
             return nullcontext()
         return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
+
+def network_of(detector: "Detector") -> nn.Module:
+    """The network that a detector runs with torch. Raises ModelError where its file is an ONNX file."""
+    backend = detector.backend.innermost
+    if not isinstance(backend, TorchBackend):
+        raise ModelError("an ONNX file holds no network that torch could run; give the checkpoint it came from")
+    return backend.network
 
 
 def load(

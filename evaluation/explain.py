@@ -71,7 +71,7 @@ class Explanation:
 
 def can_explain(detector: Detector) -> bool:
     """Whether heat maps can be drawn: with torch always, from an .onnx file unless its head has a dense layer."""
-    return getattr(detector.backend, "explains", False)
+    return detector.backend.explains
 
 
 def heat_map(detector: Detector, prepared: np.ndarray) -> np.ndarray:

@@ -1,14 +1,14 @@
 """What is known of one detector on one set of images, as a plain dictionary: metrics.json. Every report reads that."""
 
 import time
-from collections.abc import Callable
 
 import numpy as np
 
 import model
 from dataset import Index
 from detector import Detector
-from detector.backend_torch import describe_device, head_of
+from detector.backend import Around, Backend
+from detector.backend_torch import head_of
 from detector.calibration import Calibration
 from evaluation import metrics
 from evaluation.scoring import Judged
@@ -20,11 +20,12 @@ SINGLE = 10  # images judged one by one, to measure how long one takes
 FORMAT, VERSION = "deepfake-detector evaluation", 2  # of the dictionary
 
 
-class Stopwatch:
+class Stopwatch(Around):
     """A detector's backend that counts the images it has judged, and the seconds."""
 
-    def __init__(self, backend: Callable[[np.ndarray], np.ndarray]):
-        self.backend, self.images, self.seconds = backend, 0, 0.0
+    def __init__(self, backend: Backend):
+        super().__init__(backend)
+        self.images, self.seconds = 0, 0.0
         self.first = True  # it builds and warms up: not counted
 
     def __call__(self, batch) -> np.ndarray:
@@ -34,9 +35,6 @@ class Stopwatch:
             self.images, self.seconds = self.images + len(batch), self.seconds + time.perf_counter() - begin
         self.first = False
         return logits
-
-    def __getattr__(self, name: str):
-        return getattr(self.backend, name)
 
 
 def speed(detector: Detector) -> dict:
@@ -50,11 +48,10 @@ def speed(detector: Detector) -> dict:
         begin = time.perf_counter()
         watch.backend(image)
         singles.append(time.perf_counter() - begin)
-    device = getattr(watch, "device", None)
     return {
         "ms_per_image": float(np.median(singles)) * 1000,
         "images_per_second": watch.images / watch.seconds if watch.images else None,
-        "device": describe_device(device) if device else f"ONNX Runtime ({watch.threads} threads)",
+        "device": watch.description,
     }
 
 
@@ -135,6 +132,12 @@ def training_facts(detector: Detector) -> dict:
     """What a checkpoint says of the data it was trained on; files of other origin may say anything, or nothing."""
     facts = detector.metadata.training.get("data")
     return {key: value for key, value in facts.items() if value is not None} if isinstance(facts, dict) else {}
+
+
+def split_seed(detector: Detector) -> int:
+    """The seed by which training split a folder without splits; 0 where the file says none."""
+    seed = detector.metadata.training.get("split_seed", 0)
+    return seed if isinstance(seed, int) and seed >= 0 else 0
 
 
 def digest_of(facts: dict, split: str) -> str | None:

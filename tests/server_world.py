@@ -23,13 +23,14 @@ sys.path.insert(0, str(ROOT / "deepfake-app"))
 import listener  # noqa: E402
 from appconfig import Config  # noqa: E402
 from detector import Detector, Metadata  # noqa: E402
+from detector.backend import Backend  # noqa: E402
 from imaging.preprocess import Preprocess  # noqa: E402
 from webapp import create_app, refuse  # noqa: E402
 
 BOUNDARY = "----what-browsers-send"
 
 
-class Network:
+class Network(Backend):
     """Stands in for a network: logits that depend on every pixel. Keeps what it saw; may be held up, or broken."""
 
     concurrent = True

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 import predict
 from detector import Detector, FaceVerdict, Metadata, Verdict
+from detector.backend import Backend
 from detector.calibration import Calibration
 from evaluation import drawing
 from imaging.preprocess import Preprocess
@@ -28,7 +29,7 @@ TWO = Verdict(
 )
 
 
-class Spots:
+class Spots(Backend):
     """A backend whose last feature map is bright in one corner; the score is 0.5 whatever it sees."""
 
     explains = concurrent = True

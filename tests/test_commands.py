@@ -253,7 +253,7 @@ def test_eval_of_a_flat_folder_judges_only_what_training_left(tmp_path, capsys):
     assert tiny_run(root, tmp_path / "run", "--epochs", 1, "--seed", 4) == 0
     model = str(tmp_path / "run/best.safetensors")
     assert main_eval(["--models", model, "--data", str(root), "--out", str(tmp_path / "out")]) == 0
-    assert "only the tenth left for Test is judged" in capsys.readouterr().err
+    assert "only the tenth left for Test is used" in capsys.readouterr().err
     judged = {row["path"] for row in table(tmp_path / "out/best/predictions.csv")}
     data = train.dataset.training_data(root, seed=4)
     trained_on = {s.path.relative_to(root).as_posix() for part in (data.train, data.validation) for s in part.samples}

@@ -9,6 +9,7 @@ from PIL import Image, ImageEnhance
 
 import dataset
 from detector import DEFAULT_MODEL, Detector, load
+from detector.backend import Backend
 from detector.calibration import Calibration
 from detector.checkpoint import Metadata, read_metadata, read_weights, save_checkpoint
 from evaluation import bounds
@@ -78,7 +79,7 @@ def test_a_plain_view_is_measured_and_lacks_sharpness():
         Calibration(evidence={"smell": 1.0})
 
 
-class Certain:
+class Certain(Backend):
     """Always Fake."""
 
     concurrent = True

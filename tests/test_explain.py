@@ -15,6 +15,7 @@ from test_onnx import saved_with
 
 import model
 from detector import Detector, FaceVerdict, Metadata, ModelError, Verdict, load
+from detector.backend import Backend
 from detector.backend_torch import TorchBackend
 from evaluation import explain
 from evaluation.explain import Deletion, can_explain, heat_map
@@ -130,7 +131,7 @@ def test_an_explanation_is_the_same_each_time(patches):
     assert without.sentence.startswith("Hiding the marked area ")
 
 
-class Spotted:
+class Spotted(Backend):
     """A backend for which a red place speaks for Fake: its margin is the mean of red over the view."""
 
     explains = True

@@ -8,13 +8,14 @@ import skimage.data
 from PIL import Image
 
 from detector import Detector
+from detector.backend import Backend
 from detector.calibration import Calibration
 from detector.checkpoint import Metadata
 from imaging.preprocess import Preprocess
 from tools import groups
 
 
-class Brightness:
+class Brightness(Backend):
     """Lighter faces look more like fakes."""
 
     concurrent = True

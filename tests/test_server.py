@@ -600,8 +600,7 @@ def test_an_error_in_a_batch_reaches_each_asker_and_the_next_batch_works(network
 
 def test_a_network_on_a_gpu_gets_batches(network, tmp_path):
     class OnGpu(Network):
-        concurrent = False
-        device = type("Device", (), {"type": "cuda"})
+        concurrent, on_gpu = False, True
 
     bench, detector = Bench(Measures(), 8, cores=2), detector_of(OnGpu(), tmp_path)
     bench.prepare(detector)

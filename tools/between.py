@@ -26,27 +26,29 @@ import torch
 from detector.backend_torch import head_of
 from detector.calibration import Calibration
 from detector.checkpoint import Metadata, ModelError, read_metadata, read_weights, save_checkpoint
-from model import NetworkError, create_model, load_backbone
+from model import create_model, load_backbone
+from tools.ending import ended, naming
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    try:
-        weights, metadata = between(args)
-        save_checkpoint(args.out, weights, metadata)
-    except (ModelError, NetworkError) as error:
-        return fail(3, str(error))
-    except OSError as error:
-        return fail(1, f"{error.filename or args.out}: {error.strerror or error}")
+    return ended("between", lambda: mix(args), out=args.out)
+
+
+def mix(args: argparse.Namespace) -> None:
+    weights, metadata = between(args)
+    save_checkpoint(args.out, weights, metadata)
     print(args.out)
-    return 0
 
 
 def between(args: argparse.Namespace) -> tuple[dict[str, torch.Tensor], Metadata]:
     """The mixed weights, and the detector's metadata without its calibration. Raises ModelError and NetworkError."""
-    metadata, trained, other = read_metadata(args.detector), read_weights(args.detector), read_weights(args.other)
-    if metadata is None:
-        raise ModelError(f"{args.detector}: plain weights say nothing of themselves; give a checkpoint")
+    with naming(args.detector):
+        metadata, trained = read_metadata(args.detector), read_weights(args.detector)
+        if metadata is None:
+            raise ModelError("plain weights say nothing of themselves; give a checkpoint")
+    with naming(args.other):
+        other = read_weights(args.other)
     torch.manual_seed(args.seed)
     network = create_model(metadata.arch, head=head_of(metadata))
     load_backbone(network, other, metadata.arch)
@@ -71,11 +73,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--seed", type=int, default=0, help="of a fresh head (default: 0)")
     add("--out", type=Path, required=True)
     return parser.parse_args(argv)
-
-
-def fail(status: int, message: str) -> int:
-    print(f"between: error: {message}", file=sys.stderr, flush=True)
-    return status
 
 
 if __name__ == "__main__":

@@ -31,11 +31,17 @@ from evaluation.left_out import CONFIDENT, LeftOut, read
 from evaluation.scoring import Judged, score_index
 from model import MODELS
 from names import percent
+from tools.ending import ended, naming
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    try:
+    return ended("calibrate", lambda: calibrate(args), out=args.out or args.model)
+
+
+def calibrate(args: argparse.Namespace) -> None:
+    """Load, judge Validation, fit, write the file and print what changed."""
+    with naming(args.model):
         out = Path(args.out) if args.out else beside(Path(args.model), "calibrated")
         check_name(out, Path(args.model), overwrite=args.overwrite)
         detector = load(args.model, arch=args.arch, device=args.device, mirror=args.mirror, upright=args.upright)
@@ -46,17 +52,8 @@ def main(argv: list[str] | None = None) -> int:
         left_out = LeftOut.of_fakes(read(Path(args.left_out))) if args.left_out else None
         metadata = calibrated(detector.metadata, index, judged, balance=args.balance, left_out=left_out)
         with_metadata(args.model, metadata, out)
-    except ModelError as error:  # before ValueError, which it is
-        return fail(3, f"{args.model}: {error}")
-    except ValueError as error:
-        return fail(2, str(error))
-    except OSError as error:
-        return fail(1, f"{error.filename or args.out}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        return fail(130, "interrupted; nothing was written")
     print_change(detector.metadata, metadata, index, judged.logits, prior=args.prior)
     print(out)
-    return 0
 
 
 def calibrated(
@@ -157,11 +154,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--workers", type=int, choices=range(65), default=0, metavar="N", help="decoding processes (default: 0)")
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
     return parser.parse_args(argv)
-
-
-def fail(status: int, message: str) -> int:
-    print(f"calibrate: error: {message}", file=sys.stderr, flush=True)
-    return status
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset import Index
-from detector import ModelError, load
+from detector import load
 from detector.rewriting import beside, check_name, with_metadata
 from evaluation import bounds
 from evaluation.choosing import validation_images
@@ -30,13 +30,19 @@ from evaluation.report import to_text
 from imaging.evidence import WORDS
 from names import ARCHITECTURES
 from progress import Bar
+from tools.ending import ended, naming
 
 FACES = 60  # of each class and collection
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    try:
+    return ended("evidence", lambda: find_bounds(args), out=args.out or args.model)
+
+
+def find_bounds(args: argparse.Namespace) -> None:
+    """Load, judge damaged faces of Validation, choose the bounds, write the file and print what was found."""
+    with naming(args.model):
         out = Path(args.out or beside(Path(args.model), "bounded"))
         check_name(out, Path(args.model), overwrite=args.overwrite)
         detector = load(args.model, arch=args.arch, device=args.device)
@@ -45,19 +51,10 @@ def main(argv: list[str] | None = None) -> int:
         found, rows = bounds.bounds(looks), bounds.table(looks)
         calibration = dataclasses.replace(detector.metadata.calibration, evidence=found)
         with_metadata(args.model, dataclasses.replace(detector.metadata, calibration=calibration), out)
-        if args.csv:
-            write_csv(rows, args.csv)
-    except ModelError as error:  # before ValueError, which it is
-        return fail(3, f"{args.model}: {error}")
-    except ValueError as error:
-        return fail(2, str(error))
-    except OSError as error:
-        return fail(1, f"{error.filename or args.out}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        return fail(130, "interrupted; nothing was written")
+    if args.csv:
+        write_csv(rows, args.csv)
     print_found(looks, found, rows)
     print(out)
-    return 0
 
 
 def drawn(index: Index, most: int) -> Index:
@@ -105,11 +102,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--arch", type=str.lower, choices=ARCHITECTURES, help="what plain weights must be")
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
     return parser.parse_args(argv)
-
-
-def fail(status: int, message: str) -> int:
-    print(f"evidence: error: {message}", file=sys.stderr, flush=True)
-    return status
 
 
 if __name__ == "__main__":

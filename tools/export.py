@@ -28,13 +28,13 @@ from PIL import Image
 from torch import nn
 
 import model
-from detector import Detector, ModelError, load
-from detector.backend_onnx import OnnxBackend
-from detector.backend_torch import head_of
+from detector import Detector, load
+from detector.backend_torch import head_of, network_of
 from detector.checkpoint import FORMAT, save_checkpoint, write_atomically
-from imaging.door import ImageError, open_image
+from imaging.door import open_image
 from imaging.listing import list_pictures
 from imaging.preprocess import Preprocess
+from tools.ending import ToolError, ended, naming
 
 IMAGES = 200
 TOLERANCE = 1e-4  # of a score
@@ -46,32 +46,29 @@ TINY = 1e-12  # a column of zeros has a scale too
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
+    return ended("export", lambda: export(args), out=args.out or args.model)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write the file, and keep it only where it says what the checkpoint says."""
     out = Path(args.out or Path(args.model).with_suffix(".onnx"))
-    try:
+    with naming(args.model):
         detector = load(args.model, arch=args.arch, device="cpu")
-        if isinstance(detector.backend, OnnxBackend):
-            raise ModelError("is an ONNX file already")
+        network = network_of(detector)
         moved = round_weights(detector, args.images) if args.small else 0.0
         if moved > ROUNDED:
-            return fail(1, f"rounding the weights moves scores by up to {moved:.2g}; nothing was kept")
+            raise ToolError(f"rounding the weights moves scores by up to {moved:.2g}; nothing was kept")
         write_atomically(out, packed(to_onnx(detector, optimise=False)) if args.small else to_onnx(detector))
         if args.rounded:
-            save_checkpoint(args.rounded, detector.backend.network.state_dict(), detector.metadata)
+            save_checkpoint(args.rounded, network.state_dict(), detector.metadata)
         worst, count = largest_difference(detector, load(out, device="cpu"), args.images)
-    except ModelError as error:
-        return fail(3, f"{args.model}: {error}")
-    except ImageError as error:
-        return fail(1, f"an image of {args.images}: {error}")
-    except OSError as error:
-        return fail(1, f"{error.filename or out}: {error.strerror or error}")
     if count == 0:
-        return fail(1, f"no images in {args.images}")
+        raise ToolError(f"no images in {args.images}")
     if not worst <= TOLERANCE:
         out.unlink()
-        return fail(1, f"the scores differ by up to {worst:.2g} over {count} images; nothing was kept")
+        raise ToolError(f"the scores differ by up to {worst:.2g} over {count} images; nothing was kept")
     size, said = out.stat().st_size / 1e6, f"; rounding moved them by at most {moved:.1e}" if args.small else ""
     print(f"{out}: {size:.1f} MB; over {count} images the scores differ by at most {worst:.1e}{said}")
-    return 0
 
 
 class Exported(nn.Module):
@@ -95,7 +92,7 @@ def to_onnx(detector: Detector, *, optimise: bool = True) -> bytes:
 
     optimise: False keeps each weight what it is in the network; otherwise batch normalisation may become a part of it.
     """
-    network, outputs = detector.backend.network.eval(), ["logits"]
+    network, outputs = network_of(detector).eval(), ["logits"]
     if head_of(detector.metadata).is_linear:
         network = Exported(network, model.architecture(detector.metadata.arch)).eval()
         outputs = list(Exported.outputs)
@@ -130,7 +127,7 @@ def round_weights(detector: Detector, folder: str | None) -> float:
     batches = list(prepared_images(detector.metadata.preprocess, folder))
     before = [detector.scores(batch) for batch in batches]
     with torch.no_grad():
-        for module in detector.backend.network.modules():
+        for module in network_of(detector).modules():
             for weight in module.parameters(recurse=False):
                 if weight.ndim < 2 or weight.numel() < HALVED:
                     continue
@@ -215,11 +212,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--rounded", metavar="FILE", help="of --small: also write the checkpoint with its weights rounded")
     add("--arch", type=str.lower, choices=list(model.MODELS), help="what plain weights must be")
     return parser.parse_args(argv)
-
-
-def fail(status: int, message: str) -> int:
-    print(f"export: error: {message}", file=sys.stderr, flush=True)
-    return status
 
 
 if __name__ == "__main__":

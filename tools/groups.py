@@ -26,6 +26,7 @@ from evaluation.report import to_text
 from imaging.door import Picture
 from names import CLASSES, FAKE, REAL, UNSURE
 from progress import Bar
+from tools.ending import ended, naming
 
 SIZES = (1, 2, 4, 8, 12, 16)
 GAP = 24  # pixels between two images
@@ -34,25 +35,22 @@ TILE = 256  # largest side of an image in a montage, pixels
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    try:
+    return ended("groups", lambda: judge_groups(args), out=args.csv)
+
+
+def judge_groups(args: argparse.Namespace) -> None:
+    with naming(args.model):
         detector = load(args.model, arch=args.arch, device=args.device)
         if detector.metadata.preprocess.frame != "face":
             raise ModelError("it judges whole pictures, not faces")
         index = dataset.index_folder(dataset.split_folders(Path(args.data)).get("Test", Path(args.data)))
         rows = measure(detector, index, args.montages)
-    except ModelError as error:
-        return fail(3, f"{args.model}: {error}")
-    except ValueError as error:
-        return fail(2, str(error))
-    except KeyboardInterrupt:
-        return fail(130, "interrupted")
     print(to_text(rows, {name: name.replace("_", " ") for name in rows[0]}))
     if args.csv:
         with open(args.csv, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)
-    return 0
 
 
 def measure(detector: Detector, index: dataset.Index, count: int) -> list[dict]:
@@ -120,11 +118,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--arch", type=str.lower, help="what plain weights must be")
     add("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
     return parser.parse_args(argv)
-
-
-def fail(status: int, message: str) -> int:
-    print(f"groups: error: {message}", file=sys.stderr, flush=True)
-    return status
 
 
 if __name__ == "__main__":

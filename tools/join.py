@@ -26,8 +26,7 @@ from torch import nn
 import model
 from dataset import Index, source_weights
 from detector import Detector, Metadata, ModelError, load
-from detector.backend_onnx import OnnxBackend
-from detector.backend_torch import TorchBackend, head_of
+from detector.backend_torch import head_of, network_of
 from detector.calibration import Calibration
 from detector.checkpoint import save_checkpoint, write_atomically
 from detector.rewriting import check_name
@@ -36,6 +35,7 @@ from evaluation.choosing import validation_images
 from evaluation.report import to_csv
 from evaluation.scoring import Judged, score_index
 from names import FAKE, REAL
+from tools.ending import ended, naming
 
 # What a checkpoint says of its training that the joined one cannot say.
 OF_ITS_OWN_SCORES = ("calibrated", "calibrated_on", "left_out", "validation", "epoch", "steps", "joined")
@@ -43,44 +43,36 @@ OF_ITS_OWN_SCORES = ("calibrated", "calibrated_on", "left_out", "validation", "e
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
-    try:
-        out = Path(args.out)
-        parts = [load_part(path, args.device) for path in args.models]
-        check_name(out, Path(args.models[0]), overwrite=args.overwrite)
-        parts = [looking_alike(part, parts[0]) for part in parts]
-        weights, offset = args.weights, 0.0
-        if weights is None:
-            weights, offset = stack(*judge(Path(args.data), parts, args.workers), balance=args.balance)
-        network, metadata = join(parts, weights, offset)
-        if args.left_out:
-            rows = left_out.read(Path(args.left_out))
-            rows = joined_left_out(rows, Path(args.data), parts, weights, offset, args.workers)
-            write_atomically(out.with_suffix(".left_out.csv"), to_csv(rows, left_out.COLUMNS))
-        save_checkpoint(out, network.state_dict(), metadata)
-    except (ModelError, model.NetworkError) as error:  # before ValueError, which they are
-        return fail(3, str(error))
-    except ValueError as error:
-        return fail(2, str(error))
-    except OSError as error:
-        return fail(1, f"{error.filename or args.out}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        return fail(130, "interrupted; nothing was written")
+    return ended("join", lambda: join_files(args), out=args.out)
+
+
+def join_files(args: argparse.Namespace) -> None:
+    """Load the parts, find their weights where none are given, write the joined checkpoint and what it counts."""
+    out = Path(args.out)
+    parts = [load_part(path, args.device) for path in args.models]
+    check_name(out, Path(args.models[0]), overwrite=args.overwrite)
+    parts = [looking_alike(part, parts[0]) for part in parts]
+    weights, offset = args.weights, 0.0
+    if weights is None:
+        weights, offset = stack(*judge(Path(args.data), parts, args.workers), balance=args.balance)
+    network, metadata = join(parts, weights, offset)
+    if args.left_out:
+        rows = left_out.read(Path(args.left_out))
+        rows = joined_left_out(rows, Path(args.data), parts, weights, offset, args.workers)
+        write_atomically(out.with_suffix(".left_out.csv"), to_csv(rows, left_out.COLUMNS))
+    save_checkpoint(out, network.state_dict(), metadata)
     for path, weight in zip(args.models, weights, strict=True):
         print(f"{path}: its logits count {weight:.3f} times")
     print(out)
-    return 0
 
 
 def load_part(path: str, device: str) -> Detector:
     """A detector that can be joined: a checkpoint with one linear layer for a head. Raises ModelError."""
-    try:
+    with naming(path):
         part = load(path, device=device)
-        if isinstance(part.backend, OnnxBackend):
-            raise ModelError("an ONNX file cannot be joined; give the checkpoint it came from")
+        network_of(part)
         if not head_of(part.metadata).is_linear:
             raise ModelError("its head has a dense layer, so its logits are no sum that a joined head could give")
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
     return part
 
 
@@ -89,8 +81,7 @@ def looking_alike(part: Detector, first: Detector) -> Detector:
     own, row = first.metadata.preprocess, model.architecture(part.metadata.arch)
     seen = dataclasses.replace(own, mean=row.mean, std=row.std)
     metadata = dataclasses.replace(part.metadata, preprocess=seen, calibration=Calibration())
-    network = part.backend.network
-    return Detector(TorchBackend(network, part.backend.device, part.metadata.arch), metadata, part.path)
+    return Detector(part.backend.innermost, metadata, part.path)
 
 
 def judge(
@@ -129,12 +120,12 @@ def join(parts: list[Detector], weights: list[float], offset: float = 0.0) -> tu
     """
     arch = model.together([part.metadata.arch for part in parts])
     network = model.create_model(arch)
-    heads = [part.backend.network.get_submodule(model.architecture(part.metadata.arch).head) for part in parts]
+    heads = [network_of(part).get_submodule(model.architecture(part.metadata.arch).head) for part in parts]
     heads = [head if isinstance(head, nn.Linear) else head[-1] for head in heads]
     tensors = {}
     for place, part in enumerate(parts):
         head = model.architecture(part.metadata.arch).classifier
-        own = part.backend.network.state_dict()
+        own = network_of(part).state_dict()
         tensors |= {f"parts.{place}.{name}": own[name] for name in own if not name.startswith(f"{head}.")}
     shift = torch.tensor([-offset / 2, offset / 2])
     tensors["head.weight"] = torch.cat([w * head.weight for w, head in zip(weights, heads, strict=True)], 1)
@@ -210,11 +201,6 @@ def numbers(text: str) -> list[float]:
     if not all(np.isfinite(found)):
         raise argparse.ArgumentTypeError(f"must be numbers, not {text}")
     return found
-
-
-def fail(status: int, message: str) -> int:
-    print(f"join: error: {message}", file=sys.stderr, flush=True)
-    return status
 
 
 if __name__ == "__main__":

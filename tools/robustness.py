@@ -17,10 +17,13 @@ import sys
 from pathlib import Path
 
 import dataset
-from detector import Detector, ModelError, load
-from evaluation import record, report, stress
+from detector import ModelError, load
+from evaluation import report, stress
+from evaluation.choosing import images_to_judge
 from imaging.corruptions import CORRUPTIONS
 from names import ARCHITECTURES
+from progress import say
+from tools.ending import ToolError, ended, fail
 
 CURVES = {
     "model": "model", "corruption": "corruption", "strengths": "strengths", "auc": "AUC",
@@ -36,36 +39,28 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a model's name may be no text
-    try:
-        return assess_all(args)
-    except dataset.DatasetError as error:
-        return fail(2, str(error))
-    except ModelError as error:
-        return fail(3, str(error))
-    except FileExistsError as error:
-        return fail(1, f"{error.filename} is not empty; choose another --out, or add --overwrite")
-    except OSError as error:
-        return fail(1, f"{error.filename or args.out}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        return fail(130, "interrupted; nothing was written")
+    return ended("robustness", lambda: assess_all(args), out=args.out)
 
 
 def assess_all(args: argparse.Namespace) -> int:
     """Load the models, judge all changes of each image once for all of them, write and print what was found."""
-    report.prepare_folder(args.out, overwrite=args.overwrite)
+    try:
+        report.prepare_folder(args.out, overwrite=args.overwrite)
+    except FileExistsError as error:
+        raise ToolError(f"{error.filename} is not empty; choose another --out, or add --overwrite") from error
     detectors, status = {}, 0
     for name, path in model_names(args.models).items():
         try:
             detectors[name] = load(path, arch=args.arch, device=args.device)
         except ModelError as error:
-            status = fail(1, f"{path}: {error}")
+            status = fail("robustness", 1, f"{path}: {error}")
     if not detectors:
         raise ModelError("no model can be used")
-    index = choose_images(args.data, detectors)
+    index = images_to_judge(args.data, detectors.values())
     stresses: dict[str, stress.Stress] = {}
     for name, answer in stress.assess(detectors, index, workers=args.workers, only=args.only).items():
         if isinstance(answer, ModelError):
-            status = fail(1, f"{name}: {answer}")
+            status = fail("robustness", 1, f"{name}: {answer}")
             continue
         stresses[name] = answer
         stress.write(answer, args.out / name, title_of(name, index))
@@ -87,25 +82,6 @@ def model_names(paths: list[Path]) -> dict[str, Path]:
         for depth in range(1, max(len(path.parts) for path in paths))
     )
     return dict(zip(next(names for names in candidates if len(set(names)) == len(paths)), paths, strict=True))
-
-
-def choose_images(data: Path, detectors: dict[str, Detector]) -> dataset.Index:
-    """The images to judge. Raises DatasetError for those that a detector was trained or chosen on."""
-    folders = dataset.split_folders(data)
-    if folders and "Test" not in folders:
-        raise dataset.DatasetError(f"no Test/ in {data}; give the folder to judge, {next(iter(folders.values()))} say")
-    index = dataset.index_folder(folders.get("Test", data))
-    for name, detector in detectors.items():
-        if record.training_facts(detector).get("flat_digest") == index.digest:
-            raise dataset.DatasetError(
-                f"{data} was split for training {name}; eval.py --robustness judges the tenth of it left for Test"
-            )
-    if any(detector.metadata.preprocess.frame == "face" for detector in detectors.values()):
-        index = dataset.with_faces(index)
-    say(index.summary())
-    if index.left_out:
-        say(dataset.list_left_out(index.left_out))
-    return index
 
 
 def print_tables(stresses: dict[str, stress.Stress]) -> None:
@@ -172,15 +148,6 @@ def workers(text: str) -> int:
     if not 0 <= int(text) <= 256:
         raise argparse.ArgumentTypeError(f"must be from 0 to 256, not {text}")
     return int(text)
-
-
-def say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
-def fail(status: int, message: str) -> int:
-    say(f"robustness: error: {message}")
-    return status
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from detector.checkpoint import write_atomically
 from evaluation import left_out, plots, report, transfer
 from evaluation.choosing import validation_images
 from evaluation.scoring import Judged, score_index
-from model import NetworkError
+from tools.ending import ToolError, ended, naming
 from training import probe
 from training.cache import CacheError, pictures
 from training.engine import TrainingError, pick_precision
@@ -42,23 +42,19 @@ from training.engine import TrainingError, pick_precision
 
 def main(argv: list[str] | None = None) -> int:
     args, rest = parse_arguments(argv)
+    return ended("transfer", lambda: make(args, rest), out=args.out, interrupted="the same command goes on")
+
+
+def make(args: argparse.Namespace, rest: list[str]) -> None:
+    """Train or load, judge, write the matrix and print it."""
     out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
     try:
-        out.mkdir(parents=True, exist_ok=True)
         rows, said = judge_models(args.models, Path(args.data)) if args.models else train_all(args, rest, out)
-        write(rows, said, out, args.seeds)
-    except dataset.DatasetError as error:
-        return fail(2, str(error))
-    except (ModelError, NetworkError) as error:
-        return fail(3, str(error))
     except (TrainingError, CacheError) as error:
-        return fail(1, str(error))
-    except OSError as error:
-        return fail(1, f"{error.filename or out}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        return fail(130, "interrupted; the same command goes on")
+        raise ToolError(str(error)) from error
+    write(rows, said, out, args.seeds)
     print((out / "transfer.md").read_text(encoding="utf-8"))
-    return 0
 
 
 def train_all(args: argparse.Namespace, rest: list[str], out: Path) -> tuple[list[dict], list[dict]]:
@@ -138,7 +134,8 @@ def judge_models(paths: list[str], data: Path) -> tuple[list[dict], list[dict]]:
     """A line for each detector as it is; nothing was left out, so nothing is said of that."""
     rows = []
     for path in paths:
-        detector = load(path)
+        with naming(path):
+            detector = load(path)
         index = validation_images(data, detector)
         rows += [
             row | {"left_out": Path(path).name}
@@ -213,11 +210,6 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
         parser.error(f"{rest[0]} is for training; --models trains nothing")
     train.parse_arguments([*rest, "--data", args.data])  # what is wrong with them is said before anything is done
     return args, rest
-
-
-def fail(status: int, message: str) -> int:
-    print(f"transfer: error: {message}", file=sys.stderr, flush=True)
-    return status
 
 
 if __name__ == "__main__":

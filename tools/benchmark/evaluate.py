@@ -16,6 +16,7 @@ import torch
 import dataset
 import names
 from detector import Detector
+from detector.backend import Around
 from detector.backend_torch import TorchBackend, assumed_metadata
 from evaluation.scoring import score_index
 from model import create_model
@@ -27,11 +28,12 @@ IMAGES = 40  # of each class, where no folder is given
 ALLOWED = 1.25  # times the decoding of one model, for two
 
 
-class Timed:
+class Timed(Around):
     """A backend and the seconds spent in it."""
 
     def __init__(self, backend):
-        self.backend, self.seconds = backend, 0.0
+        super().__init__(backend)
+        self.seconds = 0.0
 
     def __call__(self, batch):
         began = time.perf_counter()
