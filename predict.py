@@ -28,7 +28,7 @@ from pathlib import Path
 from threading import Lock
 
 try:
-    from detector import DEFAULT_MODEL, Detector, ModelError, Verdict, load, shipped
+    from detector import DEFAULT_MODEL, Detector, ModelError, load, shipped
     from detector.prior import prior_share
     from evaluation.answers import Answer, Answers, shown
     from evaluation.explain import can_explain, explain
@@ -122,18 +122,21 @@ class Judge:
         if self.args.explain and not can_explain(self.detector):
             raise ModelError("it gives no feature map, so --explain cannot be done; use the checkpoint it came from")
         with nullcontext() if self.detector.concurrent else self.judging:
-            return self.answer(picture)
-
-    def answer(self, picture: Picture) -> Answer:
-        verdict = self.detector.judge(picture)
-        found = stability(self.detector, picture, verdict) if self.args.stability else None
-        explanation = explain(self.detector, picture, verdict) if self.args.explain else None
-        return Answer(picture, steady(verdict, found) if found else verdict, found, explanation)
+            return predict_image(picture, self.detector, changed=self.args.stability, explained=self.args.explain)
 
 
-def predict_image(source: bytes | str | os.PathLike, detector: Detector, *, max_bytes: int = MAX_BYTES) -> Verdict:
-    """The verdict about one image, from its path or its bytes. Raises ImageError, and ModelError."""
-    return detector.judge(open_image(source, max_bytes=max_bytes))
+def predict_image(
+    source: Picture | bytes | str | os.PathLike, detector: Detector, *, changed: bool = False, explained: bool = False
+) -> Answer:
+    """What a detector says of one image: opened already, its bytes, or its path. Raises ImageError, and ModelError.
+
+    changed: also whether the verdict survives harmless changes; if not, it is Unsure. explained: also a heat map.
+    """
+    picture = source if isinstance(source, Picture) else open_image(source)
+    verdict = detector.judge(picture)
+    found = stability(detector, picture, verdict) if changed else None
+    explanation = explain(detector, picture, verdict) if explained else None
+    return Answer(picture, steady(verdict, found) if found else verdict, found, explanation)
 
 
 def expand(inputs: list[str]) -> Iterator[tuple[str, Path | bytes | ImageError]]:
