@@ -38,14 +38,16 @@ try:
     import dataset
     from detector import Detector, ModelError, find_models, load, shipped
     from detector.calibration import Calibration
-    from detector.checkpoint import write_atomically
-    from evaluation import pages, plots, record, report, stability, stress
+    from evaluation import record, stress
     from evaluation.choosing import images_to_judge
-    from evaluation.pages import FOREIGN, IN_DOMAIN
-    from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
-    from evaluation.scoring import Judged, score_changes, score_index
+    from evaluation.scoring import PREDICTION_COLUMNS, Judged, prediction_rows, score_changes, score_index
+    from files import make_empty_folder, write_atomically
+    from judging import stability
     from names import ARCHITECTURES, CLASSES, FAKE
     from progress import say
+    from ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
+    from reports import pages, plots, stress_files, tables
+    from reports.pages import FOREIGN, IN_DOMAIN
     from training.folder import remove_if_empty
 except ModuleNotFoundError as absent:  # a sentence with the remedy, instead of a traceback
     from quiet import missing
@@ -78,7 +80,7 @@ CSV_COLUMNS = (
 )  # fmt: skip
 WORST = 12  # mistakes that are shown
 DRAW = 0  # seed of the images that are changed
-WRITTEN = ("metrics.json", "predictions.csv", "mistakes.png", *stress.FILES, *pages.PICTURES)
+WRITTEN = ("metrics.json", "predictions.csv", "mistakes.png", *stress_files.FILES, *pages.PICTURES)
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def main_eval(argv: list[str] | None = None) -> int:
 def evaluate_all(args: argparse.Namespace, out: Path, ranks: Ranks = ALONE) -> int:
     """Load the models, judge each set once for all of them, write what was found."""
     if ranks.first:
-        report.prepare_folder(out, overwrite=args.overwrite)
+        make_empty_folder(out, overwrite=args.overwrite)
     detectors, failed = load_models(args, ranks)
     with ranks.first_alone():  # the others find its index on the disk
         sets = choose_sets(args, detectors)
@@ -317,11 +319,11 @@ def evaluate_and_visualize(name: str, detector: Detector, images: Set, said: Sai
     facts["gap"] = record.gap(detector, facts)
     if facts["data"]["seen_in_training"]:
         say(f"{name}: these are the images of its {facts['data']['seen_in_training']}; its numbers here flatter it")
-    predictions = report.predictions_csv(index, said.whole, calibration)
-    write_atomically(folder / "predictions.csv", predictions)
+    predictions = prediction_rows(index, said.whole, calibration)
+    write_atomically(folder / "predictions.csv", tables.to_csv(predictions, PREDICTION_COLUMNS))
     draw(facts, images, said.whole, calibration, folder)
     if stressed:
-        stress.write(stressed, folder, f"{name} on {images.name}")
+        stress_files.write(stressed, folder, f"{name} on {images.name}")
     write_atomically(folder / "metrics.json", json.dumps(facts, indent=2, allow_nan=False) + "\n")
     return row_of(facts, stressed)
 
@@ -383,11 +385,11 @@ def write_comparison(rows: list[dict], out: Path) -> None:
         here = [row for row in rows if (row["role"] != IN_DOMAIN) == foreign and row.get("set", name) == name]
         columns = {key: heading for key, heading in TABLE.items() if any(row.get(key) is not None for row in here)}
         head = f"foreign set {name}:" if foreign else f"set {name}:" if sum(not key[0] for key in keys) > 1 else ""
-        texts.append((head and f"{head}\n") + report.to_text(here, columns))
-        pages_.append((head and f"{head[0].upper()}{head[1:]}\n\n") + report.to_markdown(here, columns))
+        texts.append((head and f"{head}\n") + tables.to_text(here, columns))
+        pages_.append((head and f"{head[0].upper()}{head[1:]}\n\n") + tables.to_markdown(here, columns))
     write_atomically(out / "comparison.txt", "\n\n".join(texts) + "\n")
     write_atomically(out / "comparison.md", "\n\n".join(pages_) + "\n")
-    write_atomically(out / "comparison.csv", report.to_csv(rows, CSV_COLUMNS))
+    write_atomically(out / "comparison.csv", tables.to_csv(rows, CSV_COLUMNS))
     print("\n\n".join(texts))
 
 

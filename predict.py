@@ -30,11 +30,11 @@ from threading import Lock
 try:
     from detector import DEFAULT_MODEL, Detector, ModelError, load, shipped
     from detector.prior import prior_share
-    from evaluation.answers import Answer, Answers, shown
-    from evaluation.explain import can_explain, explain
-    from evaluation.stability import stability, steady
     from imaging.door import MAX_BYTES, ImageError, Picture, open_image
     from imaging.listing import list_pictures
+    from judging.answers import Answer, Answers, shown
+    from judging.explain import can_explain, explain
+    from judging.stability import stability, steady
     from names import ARCHITECTURES
     from progress import Bar
 except ModuleNotFoundError as absent:  # a sentence with the remedy, instead of a traceback

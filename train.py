@@ -39,12 +39,14 @@ try:
     from detector import Detector
     from detector.backend_torch import TorchBackend, describe_device, keep_freed_memory, pick_device
     from detector.calibration import Calibration
-    from detector.checkpoint import Metadata, ModelError, read_weights, write_atomically
-    from evaluation import calibrating, metrics, plots, report
-    from evaluation.ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
-    from evaluation.scoring import Judged, score_index
+    from detector.checkpoint import Metadata, ModelError, read_weights
+    from evaluation import calibrating, metrics
+    from evaluation.scoring import PREDICTION_COLUMNS, Judged, prediction_rows, score_index
+    from files import write_atomically
     from imaging.preprocess import FRAMES, Preprocess
     from names import ARCHITECTURES
+    from ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
+    from reports import plots, tables
     from training import engine, folder, resume
     from training.cache import MODES, CacheError, pictures
     from training.engine import TrainingError
@@ -215,7 +217,7 @@ def report_epoch(run: Run, *, tensorboard: bool) -> None:
     session, row = run.session, run.rows[-1]
     if not session.ranks.first:
         return
-    write_atomically(session.out / "metrics.csv", report.to_csv(run.rows, CSV_COLUMNS))
+    write_atomically(session.out / "metrics.csv", tables.to_csv(run.rows, CSV_COLUMNS))
     plots.curves(run.rows, session.out / "curves.png", title=f"{session.metadata.arch}: {session.out.name}")
     if tensorboard:
         add_to_tensorboard(row, session.out / "tensorboard")
@@ -240,7 +242,8 @@ def report_run(run: Run) -> None:
     counts = metrics.confusion(index.labels, scores, calibration.threshold)
     title = f"{session.metadata.arch}, Validation, epoch {best['epoch']}"
     plots.confusion_matrix(counts, out / "confusion_matrix.png", title=title)
-    write_atomically(out / "predictions.csv", report.predictions_csv(index, judged, calibration))
+    predictions = prediction_rows(index, judged, calibration)
+    write_atomically(out / "predictions.csv", tables.to_csv(predictions, PREDICTION_COLUMNS))
     numbers = {
         "best_epoch": best["epoch"],
         "epochs": len(rows),

@@ -16,7 +16,7 @@ from imaging.door import MAX_ASPECT, MAX_BYTES, MAX_PIXELS, MIN_SIDE, Picture
 from imaging.kinds import EXTENSIONS
 
 if TYPE_CHECKING:
-    from evaluation.explain import Explanation
+    from judging.explain import Explanation
 
 OVERLAY_SIDE = 1024  # pixels, at most, of the heat map that is sent
 VALIDATED = ("loss", "accuracy", "precision", "recall", "f1", "auc")

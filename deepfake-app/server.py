@@ -30,8 +30,8 @@ if str(ROOT) not in sys.path:
 try:
     import listener
     from appconfig import Config, say
+    from bench import Models, model_files
     from detector import DEFAULT_MODEL, ModelError, shipped
-    from judging import Models, model_files
     from reloading import run_again_on_changes
     from webapp import App, create_app, refuse
 except ModuleNotFoundError as absent:  # a sentence with the remedy, instead of a traceback

@@ -18,9 +18,9 @@ from werkzeug.routing import BaseConverter
 
 import about
 from appconfig import HERE, Config
+from bench import Bench, ClientGoneError, Models
 from detector import Detector, ModelError
 from imaging.door import MAX_BYTES, ImageError
-from judging import Bench, ClientGoneError, Models
 from measures import Measures
 from problems import INTERNAL, MEDIA_TYPE, SECURITY_HEADERS, ProblemError, too_large
 from uploads import BODY_BYTES, MemoryRequest, read_upload
@@ -130,7 +130,7 @@ def client_gone() -> Callable[[], bool]:
 
 
 def explains(detector: Detector) -> bool:
-    from evaluation.explain import can_explain  # here: most requests ask for no heat map
+    from judging.explain import can_explain  # here: most requests ask for no heat map
 
     return can_explain(detector)
 

@@ -14,7 +14,6 @@ import os
 import pickle
 import pickletools
 import sys
-import tempfile
 import warnings
 import zipfile
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from detector.calibration import Calibration
 from detector.onnx_file import read_onnx_metadata
+from files import write_atomically
 from imaging import faces
 from imaging.preprocess import Preprocess
 from names import CLASSES
@@ -103,23 +103,6 @@ def save_checkpoint(path: str | os.PathLike, weights: "dict[str, torch.Tensor]",
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     write_atomically(path, save(plain, metadata={FORMAT: metadata.to_json()}))
-
-
-def write_atomically(path: str | os.PathLike, data: bytes | str) -> None:
-    """Write a file whole or not at all; text as UTF-8, names that are no text escaped. Raises OSError."""
-    path = Path(path)
-    data = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)  # a temporary file is the owner's alone; a result is for everyone
-            os.replace(file.name, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(file.name)
-            raise
 
 
 def find_models(folder: str | os.PathLike) -> list[Path]:

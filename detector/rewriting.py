@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from detector.checkpoint import FORMAT, Metadata, kind_of_file, read_weights, save_checkpoint, write_atomically
+from detector.checkpoint import FORMAT, Metadata, kind_of_file, read_weights, save_checkpoint
+from files import write_atomically
 
 
 def with_metadata(source: str | os.PathLike, metadata: Metadata, out: str | os.PathLike) -> None:

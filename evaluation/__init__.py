@@ -1,1 +1,1 @@
-"""How good a detector is: one scoring loop, pure metrics, plots and tables."""
+"""How good a detector is: one scoring loop, pure metrics, calibration, stress, and the record of what was found."""

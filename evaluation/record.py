@@ -12,8 +12,8 @@ from detector.backend_torch import head_of
 from detector.calibration import Calibration
 from evaluation import metrics
 from evaluation.scoring import Judged
-from evaluation.stability import CHANGES, unstable
 from evaluation.stress import UNTOUCHED
+from judging.stability import CHANGES, unstable
 from names import CLASSES, REAL, UNSURE
 
 SINGLE = 10  # images judged one by one, to measure how long one takes

@@ -22,13 +22,13 @@ from torch.utils.data import Dataset
 from dataset import DatasetError, DeepFakeDataset, Index, make_loader
 from detector import Detector, ModelError, decisive, large_enough
 from detector.calibration import Calibration
-from evaluation.ranks import ALONE, Ranks
 from imaging.door import ImageError
 from imaging.evidence import Evidence, lacking, measure
 from imaging.faces import Face, FaceFinder
 from imaging.preprocess import Preprocess
-from names import FAKE, REAL
+from names import CLASSES, FAKE, REAL
 from progress import Bar
+from ranks import ALONE, Ranks
 
 BATCH_SIZE = 32  # pictures
 FAULT = -1
@@ -273,3 +273,33 @@ def joined(
         else:
             answers[name] = error
     return answers
+
+
+PREDICTION_COLUMNS = ("path", "label", "source", "logit_real", "logit_fake", "score", "verdict", "faces")
+
+
+def prediction_rows(index: Index, judged: Judged, calibration: Calibration) -> list[dict]:
+    """PREDICTION_COLUMNS of each image: everything later analysis needs, without the network.
+
+    Paths are relative to the data folder.
+
+    Logits and score are None where nothing was judged.
+    """
+    scores, words = calibration.scores(judged.logits), judged.verdicts(calibration)
+    numbers = np.column_stack([judged.logits.astype(object), scores.astype(object)])
+    numbers[np.isnan(scores)] = None
+    return [
+        {
+            "path": sample.path.relative_to(index.root).as_posix(),
+            "label": CLASSES[sample.label],
+            "source": sample.source,
+            "logit_real": real,
+            "logit_fake": fake,
+            "score": score,
+            "verdict": word,
+            "faces": faces,
+        }
+        for sample, (real, fake, score), word, faces in zip(
+            index.samples, numbers.tolist(), words.tolist(), judged.faces.tolist(), strict=True
+        )
+    ]

@@ -2,7 +2,6 @@
 
     stressed = assess({"mine": detector}, index)["mine"]         # a Stress, or the ModelError that stopped it
     stressed.findings                                            # ["Reads the codec: ...", ...]
-    write(stressed, Path("results/run/stress"), "mine on data/Test")
 
 Robustness: AUC and the recall of each class at each strength of every row of CORRUPTIONS. Re-encode test: the same with
 only Real, only Fake, or both saved again. Two things are told apart there. A detector *reads the codec* when it takes
@@ -16,12 +15,10 @@ A recall is the share of a class on the right side of the detector's stored thre
 too, the threshold decides.
 """
 
-import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -30,14 +27,11 @@ from sklearn.metrics import roc_auc_score
 from dataset import Index
 from detector import Detector, ModelError
 from detector.calibration import Calibration
-from detector.checkpoint import write_atomically
-from evaluation import plots
 from evaluation.metrics import Z95, auc_interval, decided, proportion_interval, right_side
-from evaluation.ranks import ALONE, Ranks
-from evaluation.report import to_csv
 from evaluation.scoring import score_changes
 from imaging.corruptions import CORRUPTIONS, corrupt, png
 from names import CLASSES, FAKE, REAL
+from ranks import ALONE, Ranks
 
 Key = tuple[str, float | None]  # of a change: its name, its strength
 UNTOUCHED: Key = ("untouched", None)
@@ -49,7 +43,6 @@ REENCODE: dict[str, Key] = {
 REENCODING = "reencode"  # what `only` calls the test
 PARTS = (*CORRUPTIONS, REENCODING)
 
-FILES = ("robustness.csv", "reencode.csv", "stress.json", "robustness.png")  # that `write` writes
 FALL = 0.05  # of a recall: what is found has fallen by more, and its interval lies above
 # How much farther Real moves towards Fake than Fake does when saved the same way, in deviations of the margin within a
 # class; lower limits of 95 % intervals. Measured (docs/experiments.md): at most 0.1 for honest detectors, 1.5 and more
@@ -312,20 +305,3 @@ def _not_found(falls: list[Fall]) -> str:
 def points(share: float) -> str:
     """A share or a difference of two, in points of a hundred."""
     return f"{100 * share:.1f}".replace("-0.0", "0.0")
-
-
-def write(stress: Stress, folder: Path, title: str) -> None:
-    """robustness.csv, reencode.csv, stress.json and, where there are curves, robustness.png. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "robustness.csv", to_csv(stress.robustness, ROBUSTNESS_COLUMNS))
-    write_atomically(folder / "reencode.csv", to_csv(stress.reencode, REENCODE_COLUMNS))
-    write_atomically(folder / "stress.json", json.dumps(asdict(stress), indent=2, allow_nan=False) + "\n")
-    draw({title: stress}, folder / "robustness.png", title)
-
-
-def draw(stresses: dict[str, Stress], path: Path, title: str) -> None:
-    """The robustness curves of detectors by name; no file where there is nothing to draw."""
-    if all(len(stress.robustness) < 2 for stress in stresses.values()):
-        path.unlink(missing_ok=True)
-        return
-    plots.robustness_curves({name: stress.robustness for name, stress in stresses.items()}, path, title=title)

@@ -135,7 +135,7 @@ def unrendered(monkeypatch) -> None:
 
 def leave_unrendered(patch: pytest.MonkeyPatch) -> None:
     """Figures are made but not turned into pixels, an eighth of a second each: for many runs and no look at them."""
-    from evaluation import plots
+    from reports import plots
 
     patch.setattr(plots, "_save", lambda figure, path, *, dpi: Image.new("L", (1, 1)).save(path))
 

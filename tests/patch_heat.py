@@ -23,9 +23,9 @@ ROOT = Path(__file__).parent.parent  # not conftest's: that cuts CLIP's tower sh
 sys.path.insert(0, str(ROOT))
 import train as program  # noqa: E402
 from detector import Detector, load  # noqa: E402
-from evaluation.explain import heat_map  # noqa: E402
 from imaging.corruptions import noise  # noqa: E402
 from imaging.door import open_image  # noqa: E402
+from judging.explain import heat_map  # noqa: E402
 from names import ARCHITECTURES, CLASSES, FAKE, REAL  # noqa: E402
 from tools.export import to_onnx  # noqa: E402
 from tools.samples import cut_crops  # noqa: E402

@@ -15,8 +15,8 @@ import predict
 from detector import Detector, FaceVerdict, Metadata, Verdict
 from detector.backend import Backend
 from detector.calibration import Calibration
-from evaluation import drawing
 from imaging.preprocess import Preprocess
+from judging import drawing
 
 BAND = Calibration(threshold=0.5, unsure=(0.4, 0.6), fitted_on="x", n=300)
 NO_FACE = Verdict("Unsure", None, ("no face found: this detector judges faces",))

@@ -9,7 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # Each room may import the rooms before it, and itself. The last ones import no other of the last ones.
-ORDER = ["quiet", "progress", "names", "imaging", "networks", "model", "dataset", "detector", "evaluation", "training"]
+ORDER = [
+    "quiet", "progress", "files", "ranks", "names", "imaging", "networks", "model", "dataset", "detector", "judging",
+    "evaluation", "reports", "training",
+]  # fmt: skip
 LAST = {"train", "eval", "predict", "tools", "samples"}
 ALLOWED = {room: set(ORDER[: place + 1]) for place, room in enumerate(ORDER)} | {room: {*ORDER, room} for room in LAST}
 ALLOWED["tools"] |= {"train"}  # tools.transfer trains one recipe many times
@@ -17,6 +20,9 @@ ALLOWED["imaging"] -= {"networks", "model"}
 ALLOWED["model"] -= {"imaging"}
 ALLOWED["networks"] -= {"imaging"}
 ALLOWED["detector"] -= {"dataset"}  # a detector judges images; it knows no labelled folders
+ALLOWED["judging"] -= {"dataset", "networks", "model", "ranks"}  # one verdict at a time, and without torch
+ALLOWED["reports"] -= {"imaging", "networks", "model"}  # from rows and JSON
+ALLOWED["training"] -= {"reports"}  # train.py reports
 FILES = [
     path
     for path in ROOT.rglob("*.py")

@@ -14,8 +14,8 @@ from conftest import ROOT, leave_unrendered, make_image, make_set
 import train
 from detector import find_models
 from detector.checkpoint import read_metadata, read_weights, save_checkpoint
-from evaluation import card, card_page, pages
 from evaluation.metrics import proportion_interval
+from reports import card, card_page, pages
 from tools import report
 from tools.export import main as export
 

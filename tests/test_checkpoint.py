@@ -28,7 +28,8 @@ import predict
 from detector import Metadata, ModelError, checkpoint, find_models, load, read_metadata
 from detector.backend_torch import head_of, recognise, recognise_head
 from detector.calibration import Calibration
-from detector.checkpoint import FORMAT, FORMAT_VERSION, read_weights, save_checkpoint, write_atomically
+from detector.checkpoint import FORMAT, FORMAT_VERSION, read_weights, save_checkpoint
+from files import write_atomically
 from imaging import faces
 from imaging.preprocess import Preprocess
 from tools import between

@@ -18,11 +18,11 @@ import train
 from dataset import index_folder
 from detector import ModelError, load
 from detector.checkpoint import Metadata, read_metadata, save_checkpoint
-from evaluation.report import to_csv
 from evaluation.scoring import Judged, score_index
 from imaging.preprocess import Preprocess
 from names import FAKE, REAL
 from networks import clip
+from reports.tables import to_csv
 from tools import export, join
 
 SIZE = clip.SIZE

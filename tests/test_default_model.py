@@ -9,17 +9,17 @@ from server_world import form, part
 
 import predict
 from appconfig import Config
+from bench import Models, model_files
 from dataset import DeepFakeDataset, index_folder, with_faces
 from detector import DEFAULT_MODEL, load
 from detector import shipped as named
 from detector.calibration import Calibration
-from evaluation import card, pages
-from evaluation.explain import can_explain
 from evaluation.scoring import score_index
 from imaging.door import open_image
 from imaging.listing import list_pictures
-from judging import Models, model_files
+from judging.explain import can_explain
 from names import FAKE, REAL
+from reports import card, pages
 from webapp import create_app
 
 CHECKPOINT = DEFAULT_MODEL.with_suffix(".safetensors")

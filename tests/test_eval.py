@@ -18,10 +18,11 @@ from dataset import index_folder
 from detector import load
 from detector.calibration import Calibration
 from detector.checkpoint import read_metadata, read_weights, save_checkpoint
-from evaluation import calibrating, metrics, pages
+from evaluation import calibrating, metrics
 from evaluation.scoring import score_index
 from imaging.door import Picture, open_image
 from imaging.listing import list_pictures
+from reports import pages
 from tools import calibrate, report
 
 main_eval = importlib.import_module("eval").main_eval

@@ -17,11 +17,11 @@ import model
 from detector import Detector, FaceVerdict, Metadata, ModelError, Verdict, load
 from detector.backend import Backend
 from detector.backend_torch import TorchBackend
-from evaluation import explain
-from evaluation.explain import Deletion, can_explain, heat_map
 from imaging.door import Picture, open_image
 from imaging.faces import Face
 from imaging.preprocess import Preprocess
+from judging import explain
+from judging.explain import Deletion, can_explain, heat_map
 from names import ARCHITECTURES, FAKE, REAL
 from tools.export import to_onnx
 

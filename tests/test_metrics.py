@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import sklearn.metrics as sk
 
-from evaluation import metrics, report
+from evaluation import metrics
+from reports import tables
 
 
 @pytest.fixture
@@ -192,9 +193,9 @@ def test_proportion_interval_matches_wilson():
 
 def test_tables():
     rows = [{"a": 0.5, "b": "x|y"}, {"a": None, "b": "z"}]
-    assert report.to_csv(rows, ["a", "b"]) == "a,b\n0.5,x|y\n,z\n"
-    assert report.to_text(rows, {"a": "A", "b": "B"}).splitlines() == ["A       B", "0.5000  x|y", "-       z"]
-    assert report.to_markdown(rows, {"a": "A", "b": "B"}).splitlines()[2] == "| 0.5000 | x\\|y |"
+    assert tables.to_csv(rows, ["a", "b"]) == "a,b\n0.5,x|y\n,z\n"
+    assert tables.to_text(rows, {"a": "A", "b": "B"}).splitlines() == ["A       B", "0.5000  x|y", "-       z"]
+    assert tables.to_markdown(rows, {"a": "A", "b": "B"}).splitlines()[2] == "| 0.5000 | x\\|y |"
 
 
 def test_an_image_without_a_score_is_a_miss_and_no_part_of_what_is_about_scores(case):

@@ -20,8 +20,8 @@ import predict
 from detector import DEFAULT_MODEL
 from detector.calibration import Calibration
 from detector.checkpoint import read_metadata, read_weights, save_checkpoint
-from evaluation import stability
 from imaging.door import open_image
+from judging import stability
 from model import Head
 from names import percent
 from tools.export import to_onnx

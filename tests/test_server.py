@@ -18,11 +18,11 @@ from test_arrows import called, imported
 
 import predict
 from appconfig import Config
+from bench import Batching, Bench, ClientGoneError, Line, Models, model_files
 from detector import Detector, Metadata, ModelError
 from detector.calibration import Calibration
 from imaging.door import MAX_BYTES
 from imaging.preprocess import Preprocess
-from judging import Batching, Bench, ClientGoneError, Line, Models, model_files
 from measures import Measures
 from problems import PROBLEMS, SECURITY_HEADERS
 from webapp import create_app, trusted

@@ -38,9 +38,9 @@ from server_world import (
 )
 
 import predict
+from bench import Models, model_files
 from detector import ModelError
 from imaging import faces
-from judging import Models, model_files
 from problems import PROBLEMS
 
 SHORT = {"header_seconds": 1.0, "body_seconds": 1.0}
@@ -442,7 +442,7 @@ import io, sys
 sys.path.insert(0, "deepfake-app")
 import server
 from appconfig import Config
-from judging import Models, model_files
+from bench import Models, model_files
 from webapp import create_app
 models = Models(model_files(sys.argv[1]))
 app = create_app(models, Config(log=lambda line: None))
@@ -630,7 +630,7 @@ def test_without_a_model_the_one_that_ships_is_served(exported, tmp_path):
 
 def test_reload_starts_it_again(exported, tmp_path):
     """With a copy of the program, whose file then changes."""
-    for name in ("detector", "imaging", "evaluation", "models", "names.py", "quiet.py", "deepfake-app"):
+    for name in ("detector", "imaging", "judging", "models", "files.py", "names.py", "quiet.py", "deepfake-app"):
         if name == "deepfake-app":
             (tmp_path / name).mkdir()
             for path in (ROOT / name).glob("*.*"):

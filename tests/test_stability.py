@@ -10,11 +10,11 @@ from PIL import Image
 
 from detector import Detector, FaceVerdict, Metadata, Verdict, load
 from detector.calibration import Calibration
-from evaluation import stability as rules
-from evaluation.stability import CHANGES, Stability, stability, steady, unstable
 from imaging.door import Picture
 from imaging.faces import Face
 from imaging.preprocess import Preprocess
+from judging import stability as rules
+from judging.stability import CHANGES, Stability, stability, steady, unstable
 
 BAND = Calibration(unsure=(0.4, 0.6))
 

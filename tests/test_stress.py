@@ -23,7 +23,6 @@ from detector.backend_torch import TorchBackend
 from detector.calibration import Calibration
 from detector.checkpoint import Metadata
 from evaluation import metrics, stress
-from evaluation.ranks import Ranks
 from evaluation.scoring import score_changes, score_index
 from evaluation.stress import REENCODE, UNTOUCHED, assess, drop_interval, from_logits
 from imaging.corruptions import CORRUPTIONS, blur, jpeg, noise, png
@@ -32,6 +31,8 @@ from imaging.faces import FaceFinder
 from imaging.preprocess import Preprocess
 from model import create_model
 from names import CLASSES
+from ranks import Ranks
+from reports import stress_files
 from tools import robustness
 from tools.benchmark import evaluate
 
@@ -398,7 +399,7 @@ def test_assess_and_write(index, tmp_path):
     scores = plain.metadata.calibration.scores(score_index({"x": plain}, index)["x"].logits)
     assert one.robustness[0] == {"corruption": "untouched"} | stress.quality(index.labels, scores, 0.5)
     assert one.reencode[0] == {"saved_again": "none", "as": "untouched"} | stress.quality(index.labels, scores, 0.5)
-    stress.write(one, tmp_path / "out", "plain on generated images")
+    stress_files.write(one, tmp_path / "out", "plain on generated images")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "reencode.csv", "robustness.csv", "robustness.png", "stress.json",
     ]  # fmt: skip
@@ -417,7 +418,7 @@ def test_one_image_or_one_class(index, tmp_path, chosen):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         one = assess({"x": detector()}, index.subset(chosen), only=("mirror", "reencode"))["x"]
-        stress.write(one, tmp_path, "few")
+        stress_files.write(one, tmp_path, "few")
     if len({int(label) for label in index.labels[chosen]}) == 1:
         assert {row["auc"] for row in one.robustness} == {None} and one.findings[-1].startswith("There are no ")
     else:
@@ -431,7 +432,7 @@ def test_curves_alone_and_the_test_alone(index, tmp_path):
     alone = assess({"x": detector()}, index, only=ONLY)["x"]
     assert alone.robustness == [] and len(alone.reencode) == 16 and len(alone.findings) >= 2
     for one in (curves, alone):  # the second leaves no curves of the first behind
-        stress.write(one, tmp_path, "x")
+        stress_files.write(one, tmp_path, "x")
     assert not (tmp_path / "robustness.png").exists()
 
 

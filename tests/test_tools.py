@@ -35,6 +35,10 @@ REFUSALS = [
     ("robustness", (MISSING, "--data", SMALL, "--out", OUT), 3, "no model can be used"),
     ("robustness", (MODEL, "--data", NOWHERE, "--out", OUT), 2, "no such folder"),
     ("robustness", (MODEL, "--data", SMALL, "--out", SMALL), 1, "is not empty"),
+    ("screen", (MISSING, "--on", f"x={SMALL}"), 3, "nowhere.safetensors: model file not found"),
+    ("screen", (MODEL, "--on", f"x={SMALL}/Test"), 2, "is a Test split"),
+    ("frozen_probe", ("tiny", "--weights", MISSING, "--data", SMALL), 1, "nowhere.safetensors: No such file"),
+    ("frozen_probe", ("tiny", "--weights", MODEL, "--data", NOWHERE), 2, "no such folder"),
     ("transfer", ("--data", SMALL, "--out", OUT, "--models", MISSING), 3, "nowhere.safetensors: model file not found"),
     ("transfer", ("--data", NOWHERE, "--out", OUT, "--models", MODEL), 2, "no such folder"),
     ("transfer", ("--data", SMALL, "--out", OUT, "--arch", "tiny"), 2, "no class has two kinds"),
@@ -50,7 +54,9 @@ def test_what_a_tool_refuses(tool, arguments, status, says, trained, exported, s
     assert lines and says in lines[-1] and "Traceback" not in lines[-1]
 
 
-@pytest.mark.parametrize("tool", sorted({tool for tool, *_ in REFUSALS} - {"report", "groups", "transfer"}))
+@pytest.mark.parametrize(
+    "tool", sorted({tool for tool, *_ in REFUSALS} - {"report", "groups", "transfer", "screen", "frozen_probe"})
+)
 def test_ctrl_c_ends_a_tool(tool, trained, small_set, tmp_path, capsys, monkeypatch):
     """Pressed while it loads the model."""
     module, model = importlib.import_module(f"tools.{tool}"), str(trained / "best.safetensors")
@@ -84,3 +90,13 @@ def test_each_tool_uses_what_training_left_of_a_folder_for_it(tmp_path, capsys, 
     assert "only the tenth left for Validation is used" in used["calibrate"]
     for tool, part in (("robustness", "Test"), ("calibrate", "Validation")):
         assert parts[part].summary() in used[tool] and len(parts[part].samples) == 8
+
+
+def test_runs_are_compared_on_validation(trained, small_set, capsys):
+    run = str(trained)
+    main = importlib.import_module("tools.screen").main
+    assert main([run, run, "--on", f"small={small_set}"]) == 0
+    lines = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 4 and all(len(line) == 3 for line in lines)
+    assert lines[0][1:] == lines[1][1:] == lines[2][1:] and lines[3][0].strip() == "standard deviation"
+    assert all(0.5 < float(cell) <= 1 for cell in lines[0][1:]) and {float(cell) for cell in lines[3][1:]} == {0.0}

@@ -13,9 +13,9 @@ import model
 import train
 from dataset import POWERS, chances, index_folder
 from detector.checkpoint import read_weights
-from evaluation.ranks import Ranks
 from evaluation.scoring import Judged
 from imaging.preprocess import Preprocess
+from ranks import Ranks
 from training import engine, resume
 from training.augment import TrainingImages
 from training.recipes import RECIPES, Recipe, with_values

@@ -26,10 +26,10 @@ from detector import load
 from detector.rewriting import beside, check_name, with_metadata
 from evaluation import bounds
 from evaluation.choosing import validation_images
-from evaluation.report import to_text
 from imaging.evidence import WORDS
 from names import ARCHITECTURES
 from progress import Bar
+from reports.tables import to_text
 from tools.ending import ended, naming
 
 FACES = 60  # of each class and collection

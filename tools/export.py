@@ -30,7 +30,8 @@ from torch import nn
 import model
 from detector import Detector, load
 from detector.backend_torch import head_of, network_of
-from detector.checkpoint import FORMAT, save_checkpoint, write_atomically
+from detector.checkpoint import FORMAT, save_checkpoint
+from files import write_atomically
 from imaging.door import open_image
 from imaging.listing import list_pictures
 from imaging.preprocess import Preprocess

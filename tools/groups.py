@@ -22,10 +22,10 @@ from PIL import Image
 import dataset
 from detector import Detector, ModelError, Verdict, load, shipped
 from evaluation.metrics import proportion_interval
-from evaluation.report import to_text
 from imaging.door import Picture
 from names import CLASSES, FAKE, REAL, UNSURE
 from progress import Bar
+from reports.tables import to_text
 from tools.ending import ended, naming
 
 SIZES = (1, 2, 4, 8, 12, 16)

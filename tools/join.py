@@ -28,13 +28,14 @@ from dataset import Index, source_weights
 from detector import Detector, Metadata, ModelError, load
 from detector.backend_torch import head_of, network_of
 from detector.calibration import Calibration
-from detector.checkpoint import save_checkpoint, write_atomically
+from detector.checkpoint import save_checkpoint
 from detector.rewriting import check_name
 from evaluation import calibrating, left_out
 from evaluation.choosing import validation_images
-from evaluation.report import to_csv
 from evaluation.scoring import Judged, score_index
+from files import write_atomically
 from names import FAKE, REAL
+from reports.tables import to_csv
 from tools.ending import ended, naming
 
 # What a checkpoint says of its training that the joined one cannot say.

@@ -21,8 +21,8 @@ import json
 import sys
 from pathlib import Path
 
-from detector.checkpoint import write_atomically
-from evaluation import card, card_page, pages
+from files import write_atomically
+from reports import card, card_page, pages
 
 
 def main(argv: list[str] | None = None) -> int:

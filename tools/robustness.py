@@ -18,11 +18,13 @@ from pathlib import Path
 
 import dataset
 from detector import ModelError, load
-from evaluation import report, stress
+from evaluation import stress
 from evaluation.choosing import images_to_judge
+from files import make_empty_folder
 from imaging.corruptions import CORRUPTIONS
 from names import ARCHITECTURES
 from progress import say
+from reports import stress_files, tables
 from tools.ending import ToolError, ended, fail
 
 CURVES = {
@@ -45,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 def assess_all(args: argparse.Namespace) -> int:
     """Load the models, judge all changes of each image once for all of them, write and print what was found."""
     try:
-        report.prepare_folder(args.out, overwrite=args.overwrite)
+        make_empty_folder(args.out, overwrite=args.overwrite)
     except FileExistsError as error:
         raise ToolError(f"{error.filename} is not empty; choose another --out, or add --overwrite") from error
     detectors, status = {}, 0
@@ -63,11 +65,11 @@ def assess_all(args: argparse.Namespace) -> int:
             status = fail("robustness", 1, f"{name}: {answer}")
             continue
         stresses[name] = answer
-        stress.write(answer, args.out / name, title_of(name, index))
+        stress_files.write(answer, args.out / name, title_of(name, index))
     if not stresses:
         raise ModelError("no model could be assessed")
     if len(stresses) > 1:
-        stress.draw(stresses, args.out / "robustness.png", title_of(f"{len(stresses)} models", index))
+        stress_files.draw(stresses, args.out / "robustness.png", title_of(f"{len(stresses)} models", index))
     print_tables(stresses)
     say(f"written to {args.out}")
     return status
@@ -90,7 +92,7 @@ def print_tables(stresses: dict[str, stress.Stress]) -> None:
     reencoded = [{"model": name} | falls(row) for name, one in stresses.items() for row in one.reencode]
     for rows, columns in ((curves, CURVES), (reencoded, REENCODED)):
         if rows:
-            print(report.to_text(rows, columns), end="\n\n")
+            print(tables.to_text(rows, columns), end="\n\n")
     for name, one in stresses.items():
         for sentence in one.findings:
             print(f"{name}: {sentence}")

@@ -30,10 +30,11 @@ import dataset
 import train
 from detector import Detector, ModelError, load
 from detector.backend_torch import pick_device
-from detector.checkpoint import write_atomically
-from evaluation import left_out, plots, report, transfer
+from evaluation import left_out, transfer
 from evaluation.choosing import validation_images
 from evaluation.scoring import Judged, score_index
+from files import write_atomically
+from reports import plots, tables
 from tools.ending import ToolError, ended, naming
 from training import probe
 from training.cache import CacheError, pictures
@@ -158,12 +159,12 @@ def in_words(rows: list[dict], name: str) -> str:
 
 def write(rows: list[dict], said: list[dict], out: Path, seeds: int) -> None:
     """The rows, the matrix as a table and as a picture, and what was said of each image that was left out."""
-    write_atomically(out / "transfer.csv", report.to_csv(rows, transfer.COLUMNS))
+    write_atomically(out / "transfer.csv", tables.to_csv(rows, transfer.COLUMNS))
     if said:
-        write_atomically(out / "left_out.csv", report.to_csv(said, left_out.COLUMNS))
+        write_atomically(out / "left_out.csv", tables.to_csv(said, left_out.COLUMNS))
     means = transfer.means(rows)
     lines, headings = transfer.table(means)
-    words = [report.to_markdown(lines, headings), "", *explained(means, seeds)]
+    words = [tables.to_markdown(lines, headings), "", *explained(means, seeds)]
     write_atomically(out / "transfer.md", "\n".join(words) + "\n")
     left, judged = list(dict.fromkeys(row["left_out"] for row in means)), list(headings)[1:]
     values, framed = np.full((len(left), len(judged)), np.nan), np.zeros((len(left), len(judged)), bool)

@@ -20,9 +20,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import model
 from dataset import POWERS, Index, chances
-from evaluation.ranks import ALONE, Ranks
 from imaging.preprocess import Preprocess
 from progress import Bar
+from ranks import ALONE, Ranks
 from training.augment import network_input
 from training.recipes import Recipe
 

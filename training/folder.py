@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import nn
 
-from detector.checkpoint import write_atomically
+from files import make_folder, write_atomically
 from training.engine import TrainingError
 
 RUN_FILES = ("*.safetensors", "*.png", "*.csv", "config.json", "state.pt", "tensorboard/events.*")
@@ -31,10 +31,7 @@ def prepare_folder(out: Path, *, overwrite: bool, resume: bool) -> None:
             raise TrainingError(f"{out} is not empty; choose another --out, or add --resume or --overwrite")
         if not (out / "config.json").is_file():
             raise TrainingError(f"{out} holds no earlier run; nothing in it is overwritten")
-    out.mkdir(parents=True, exist_ok=True)
-    probe = out / "write-test"
-    write_atomically(probe, bytes(2**20))
-    probe.unlink()
+    make_folder(out, room=2**20)
 
 
 def remove_earlier_run(out: Path) -> None:

@@ -26,7 +26,7 @@ from torch.utils.data import Dataset
 
 import model
 from dataset import POWERS, Index, make_loader, shares
-from detector.checkpoint import write_atomically
+from files import write_atomically
 from imaging.faces import FINDER_VERSION
 from imaging.preprocess import Preprocess
 from names import CLASSES

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from detector.checkpoint import write_atomically
 from evaluation.scoring import Judged
+from files import write_atomically
 from training.engine import Progress, TrainingError
 
 NAME = "state.pt"

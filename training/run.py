@@ -12,9 +12,9 @@ from torch import nn
 import dataset
 from detector.checkpoint import Metadata, save_checkpoint
 from evaluation import calibrating
-from evaluation.ranks import Ranks
 from evaluation.scoring import Judged
 from names import FAKE
+from ranks import Ranks
 from training import engine, probe, resume
 from training.augment import TrainingImages
 from training.cache import Decoded, Mapped

@@ -15,10 +15,10 @@ from urllib.parse import quote, unquote
 
 from markdown_it import MarkdownIt
 
-from detector.checkpoint import write_atomically
 from evaluation import record
-from evaluation.report import to_markdown
+from files import write_atomically
 from names import CLASSES, FAKE, REAL
+from reports.tables import to_markdown
 
 IN_DOMAIN, FOREIGN = "in-domain", "foreign"
 PICTURES = {

@@ -16,11 +16,11 @@ from pathlib import Path
 from dataset import SPLIT_NAMES
 from detector import MIN_FACE
 from detector.checkpoint import Metadata, ModelError, read_metadata
-from evaluation import pages
 from evaluation.metrics import proportion_interval
-from evaluation.pages import FOREIGN, IN_DOMAIN, Found, number, share
 from evaluation.stress import IS_FRAGILE, READS_CODEC
 from names import CLASSES, FAKE, REAL
+from reports import pages
+from reports.pages import FOREIGN, IN_DOMAIN, Found, number, share
 
 DATA_SETS = "data_sets.json"
 ABOUT = ("what", "terms", "from")  # texts of one of its entries; "limits" is a list of sentences

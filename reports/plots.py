@@ -17,8 +17,8 @@ from matplotlib.patches import Rectangle  # noqa: E402
 from PIL import Image  # noqa: E402
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve  # noqa: E402
 
-from detector.checkpoint import write_atomically  # noqa: E402
 from evaluation import metrics  # noqa: E402
+from files import write_atomically  # noqa: E402
 from names import CLASSES, FAKE, REAL  # noqa: E402
 
 TRAIN_COLOUR, VALIDATION_COLOUR = "#4878a8", "#c8553d"

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from detector.checkpoint import read_metadata
-from evaluation import pages
-from evaluation.card import (
+from names import CLASSES
+from reports import pages
+from reports.card import (
     ABOUT,
     PARTS,
     SCORES,
@@ -25,9 +26,8 @@ from evaluation.card import (
     weak_spots,
     worst_changes,
 )
-from evaluation.pages import FOREIGN, IN_DOMAIN, as_text, share
-from evaluation.report import to_markdown
-from names import CLASSES
+from reports.pages import FOREIGN, IN_DOMAIN, as_text, share
+from reports.tables import to_markdown
 
 USES = """For research on detecting deepfakes and for evaluating detectors. Its score may be one hint among several to a
 person who looks at the picture, knows where it comes from, and has read the numbers below."""

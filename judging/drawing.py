@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from detector import FaceVerdict, Verdict
-from evaluation.explain import HOT, OPACITY, Explanation, colours
+from judging.explain import HOT, OPACITY, Explanation, colours
 from names import UNSURE, percent
 
 SMALLEST = 480  # pixels, longer side: smaller pictures are enlarged, or no word would fit beside a face

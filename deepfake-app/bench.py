@@ -27,7 +27,7 @@ from measures import Measures
 from problems import ProblemError
 
 if TYPE_CHECKING:
-    from evaluation.explain import Explanation
+    from judging.explain import Explanation
 
 DECODERS = 2  # images opened at once: a few bytes may ask for hundreds of megabytes
 BATCH = 16
@@ -175,7 +175,7 @@ class Bench:
                 return picture, verdict, self.explain(detector, picture, verdict) if explain else None
 
     def explain(self, detector: Detector, picture: Picture, verdict: Verdict) -> "Explanation | None":
-        from evaluation.explain import explain  # here: most requests ask for no heat map
+        from judging.explain import explain  # here: most requests ask for no heat map
 
         with self.turn(self.single, lambda: False) if isinstance(detector.backend, Batching) else nullcontext():
             return explain(detector, picture, verdict)

@@ -1,0 +1,1 @@
+"""What belongs to one verdict: its heat map, whether it survives harmless changes, how it is drawn and told."""
