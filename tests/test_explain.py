@@ -292,7 +292,7 @@ def test_it_needs_no_torch_and_no_matplotlib(patches, tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     answer, modules = done.stdout.splitlines()
     assert {"explanation", "stability"} <= json.loads(answer).keys()
-    assert modules.startswith("0 ") and "evaluation.explain" in modules.split()
+    assert modules.startswith("0 ") and "judging.explain" in modules.split()
     assert not {"torch", "torchvision", "timm", "onnx", "sklearn", "matplotlib", "captum"} & set(modules.split())
 
 

@@ -533,10 +533,10 @@ def test_as_many_judgements_as_cores(network, tmp_path, concurrent, expected):
 
 def test_at_most_two_images_are_opened_or_wait_opened(network, tmp_path, monkeypatch):
     """While judging is held up, pictures in memory are the two that wait and the one that is judged."""
-    import judging
+    import bench
 
     opened = []
-    monkeypatch.setattr(judging, "open_image", lambda data: opened.append(1) or hostile_open(data))
+    monkeypatch.setattr(bench, "open_image", lambda data: opened.append(1) or hostile_open(data))
     from imaging.door import open_image as hostile_open
 
     network.concurrent = False
