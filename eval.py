@@ -36,6 +36,7 @@ try:
     import numpy as np
 
     import dataset
+    import indexing
     from detector import Detector, ModelError, find_models, load, shipped
     from detector.calibration import Calibration
     from evaluation import record, stress
@@ -90,8 +91,8 @@ class Set:
     name: str
     role: str  # IN_DOMAIN or FOREIGN
     place: str  # its folder, below a model's: "." for the only in-domain set
-    index: dataset.Index
-    drawn: dataset.Index  # those of them that are changed
+    index: indexing.Index
+    drawn: indexing.Index  # those of them that are changed
     robustness: bool
     stability: bool
 
@@ -125,8 +126,8 @@ def main_eval(argv: list[str] | None = None) -> int:
     out = Path(args.out or f"results/evaluation_{datetime.now():%Y%m%d-%H%M%S}")
     try:
         return evaluate_all(args, out, ranks)
-    except dataset.DatasetError as error:
-        return fail(1 if isinstance(error, dataset.StrictError) else 2, str(error))
+    except indexing.DatasetError as error:
+        return fail(1 if isinstance(error, indexing.StrictError) else 2, str(error))
     except ModelError as error:
         return fail(3, str(error))
     except FileExistsError as error:
@@ -227,7 +228,7 @@ def choose_sets(args: argparse.Namespace, detectors: dict[str, Detector]) -> lis
     stressed = None if args.robustness is None else args.robustness or list(args.data)
     unknown = sorted(set(stressed or ()) - set(given))
     if unknown:
-        raise dataset.DatasetError(f"--robustness {unknown[0]}: no such set (there are {', '.join(given)})")
+        raise indexing.DatasetError(f"--robustness {unknown[0]}: no such set (there are {', '.join(given)})")
     indices = {
         name: images_to_judge(Path(path), detectors.values(), strict=args.strict) for name, (_, path) in given.items()
     }
@@ -243,7 +244,7 @@ def choose_sets(args: argparse.Namespace, detectors: dict[str, Detector]) -> lis
         if one.index.digest == other.index.digest and one.role == IN_DOMAIN:
             which = f"--extra {other.name}" if other.role == FOREIGN else f"--data {other.name}"
             why = "it is not foreign" if other.role == FOREIGN else "give each set once"
-            raise dataset.DatasetError(f"{which} holds the very images of --data {one.name}; {why}")
+            raise indexing.DatasetError(f"{which} holds the very images of --data {one.name}; {why}")
     return sets
 
 
@@ -354,7 +355,7 @@ def draw(facts: dict, images: Set, judged: Judged, calibration: Calibration, fol
         plots.mistakes(shown, folder / "mistakes.png", title=f"{title}: its worst mistakes")
 
 
-def caption(sample: dataset.Sample, score: float) -> str:
+def caption(sample: indexing.Sample, score: float) -> str:
     return f"{'Fake' if sample.label == FAKE else 'Real'}, P(fake) {score:.2f}\n{sample.path.name[-24:]}"
 
 
@@ -371,7 +372,7 @@ def row_of(facts: dict, stressed: stress.Stress | None) -> dict[str, object]:
     return row | ({"reads_codec": stressed.reads_codec, "fragile": stressed.fragile} if stressed else {})
 
 
-def seen_in_training(detector: Detector, index: dataset.Index) -> str | None:
+def seen_in_training(detector: Detector, index: indexing.Index) -> str | None:
     """The split these images are, file for file, of those that the detector was trained or chosen on; or None."""
     digest, facts = index.digest, record.training_facts(detector)
     return next((name for name in ("Train", "Validation") if record.digest_of(facts, name) == digest), None)

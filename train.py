@@ -35,6 +35,7 @@ try:
     from torch import nn
 
     import dataset
+    import indexing
     import model
     from detector import Detector
     from detector.backend_torch import TorchBackend, describe_device, keep_freed_memory, pick_device
@@ -72,8 +73,8 @@ def main(argv: list[str] | None = None) -> int:
         out = args.out or f"results/{args.arch}_{args.recipe}_{datetime.now():%Y%m%d-%H%M%S}"
         args.out = ranks.gather(out)[0]
         return run(args, Path(args.out), ranks) if args.seeds == 1 else run_seeds(args, ranks)
-    except dataset.DatasetError as error:
-        return fail(1 if isinstance(error, dataset.StrictError) else 2, str(error))
+    except indexing.DatasetError as error:
+        return fail(1 if isinstance(error, indexing.StrictError) else 2, str(error))
     except (model.NetworkError, ModelError) as error:
         return fail(3, str(error))
     except (TrainingError, CacheError) as error:
@@ -294,9 +295,9 @@ def load_data(args: argparse.Namespace) -> dataset.TrainingData:
     if args.without:
         data = data.without_sources(args.without)
     if args.frame == "face":
-        data = dataclasses.replace(data, validation=dataset.with_faces(data.validation))
+        data = dataclasses.replace(data, validation=indexing.with_faces(data.validation))
     if args.frame == "face" or any((args.values.blackout, args.values.self_blend, args.values.part_swap)):
-        data = dataclasses.replace(data, train=dataset.with_faces(data.train))
+        data = dataclasses.replace(data, train=indexing.with_faces(data.train))
     return data
 
 
@@ -350,7 +351,7 @@ def check_files(args: argparse.Namespace) -> None:
         open(args.teacher).close()
 
 
-def soft_targets(args: argparse.Namespace, index: dataset.Index) -> np.ndarray | None:
+def soft_targets(args: argparse.Namespace, index: indexing.Index) -> np.ndarray | None:
     """(n,) float32: between the label and what the teacher says, by --set distil; the label where it says nothing.
 
     Raises TrainingError where the teacher's file is no such table.
@@ -375,7 +376,7 @@ def describe_data(data: dataset.TrainingData, ranks: Ranks) -> None:
     for index in dict.fromkeys((data.train, data.validation)):
         say(index.summary(), ranks)
         if index.left_out:
-            say(dataset.list_left_out(index.left_out), ranks)
+            say(indexing.list_left_out(index.left_out), ranks)
     for note in data.notes:
         say(note, ranks)
 
@@ -423,7 +424,7 @@ def describe_run(args: argparse.Namespace, data: dataset.TrainingData, device: t
     }
 
 
-def count_sources(index: dataset.Index) -> dict[str, int]:
+def count_sources(index: indexing.Index) -> dict[str, int]:
     """Images of each class and source: {"Real/phone": 12, "Fake/swaps": 9, "Fake": 3}, the last three of no source."""
     return dict(Counter(one.name for one in index.samples))
 

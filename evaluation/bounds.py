@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from dataset import Index
 from detector import Detector, large_enough
 from evaluation.metrics import proportion_interval
 from imaging import corruptions
 from imaging.evidence import WORDS, measure
+from indexing import Index
 from names import CLASSES, FAKE, REAL, UNSURE
 
 LOST = 0.03  # of the untouched faces of a collection, at most, that lie beyond a bound

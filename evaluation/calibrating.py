@@ -6,11 +6,12 @@ from itertools import pairwise
 import numpy as np
 from scipy.optimize import minimize
 
-from dataset import Index, source_weights
+from dataset import source_weights
 from detector.calibration import HALF, Calibration
 from evaluation import metrics
 from evaluation.left_out import LeftOut
 from evaluation.scoring import Judged
+from indexing import Index
 from names import FAKE, REAL, UNSURE
 
 TEMPERATURES = (0.05, 100.0)  # beyond them, scores are all but 0 and 1, or all but one number

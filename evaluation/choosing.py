@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import dataset
-from dataset import DatasetError, Index
+import indexing
 from detector import Detector
 from evaluation import record
+from indexing import DatasetError, Index
 from progress import say
 
 
@@ -19,7 +20,7 @@ def images_to_judge(data: Path, detectors: Iterable[Detector], *, strict: bool =
     folders, detectors = dataset.split_folders(data), list(detectors)
     if folders and "Test" not in folders:
         raise DatasetError(f"no Test/ in {data}; give the folder to judge, {next(iter(folders.values()))} say")
-    index = dataset.index_folder(folders.get("Test", data), strict=strict, both=False)
+    index = indexing.index_folder(folders.get("Test", data), strict=strict, both=False)
     return with_faces(part_of_flat(index, detectors, "Test"), detectors)
 
 
@@ -34,7 +35,7 @@ def validation_images(data: Path, detector: Detector) -> Index:
     folder = folders.get("Validation", data)
     if folder.resolve().name.lower() in dataset.SPLIT_NAMES["Test"]:
         raise DatasetError(f"{folder} is a Test split; nothing is chosen on it")
-    index = part_of_flat(dataset.index_folder(folder), [detector], "Validation")
+    index = part_of_flat(indexing.index_folder(folder), [detector], "Validation")
     if record.digest_of(record.training_facts(detector), "Train") == index.digest:
         raise DatasetError(f"{folder}: the model was trained on these images; give others")
     return with_faces(index, [detector])
@@ -58,8 +59,8 @@ def part_of_flat(index: Index, detectors: Iterable[Detector], part: str) -> Inde
 def with_faces(index: Index, detectors: Iterable[Detector]) -> Index:
     """The index, with faces where a detector needs them; says what it holds and what was left out."""
     if any(detector.metadata.preprocess.frame == "face" for detector in detectors):
-        index = dataset.with_faces(index)
+        index = indexing.with_faces(index)
     say(index.summary())
     if index.left_out:
-        say(dataset.list_left_out(index.left_out))
+        say(indexing.list_left_out(index.left_out))
     return index

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset import Index
 from detector.calibration import Calibration
 from evaluation.scoring import Judged
+from indexing import Index
 from names import CLASSES, FAKE, REAL
 
 COLUMNS = ("sha256", "label", "left_out", "logit_real", "logit_fake", "seed")

@@ -5,7 +5,6 @@ import time
 import numpy as np
 
 import model
-from dataset import Index
 from detector import Detector
 from detector.backend import Around, Backend
 from detector.backend_torch import head_of
@@ -13,6 +12,7 @@ from detector.calibration import Calibration
 from evaluation import metrics
 from evaluation.scoring import Judged
 from evaluation.stress import UNTOUCHED
+from indexing import Index
 from judging.stability import CHANGES, unstable
 from names import CLASSES, REAL, UNSURE
 

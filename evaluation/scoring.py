@@ -19,13 +19,14 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from dataset import DatasetError, DeepFakeDataset, Index, make_loader
+from dataset import DeepFakeDataset, make_loader
 from detector import Detector, ModelError, decisive, large_enough
 from detector.calibration import Calibration
 from imaging.door import ImageError
 from imaging.evidence import Evidence, lacking, measure
 from imaging.faces import Face, FaceFinder
 from imaging.preprocess import Preprocess
+from indexing import DatasetError, Index
 from names import CLASSES, FAKE, REAL
 from progress import Bar
 from ranks import ALONE, Ranks
@@ -153,7 +154,7 @@ def score_index(
 ) -> dict[str, Judged | ModelError]:
     """What each detector says of the images of an index, in its order.
 
-    The index must have its faces (dataset.with_faces) where a detector frames them. A detector that fails has its
+    The index must have its faces (indexing.with_faces) where a detector frames them. A detector that fails has its
     ModelError in its place; the others are not held up by it. Of several processes, each judges its share,
     and all have the whole answer. check: called after each batch; what it raises ends the scoring.
     """

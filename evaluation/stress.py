@@ -24,12 +24,12 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from dataset import Index
 from detector import Detector, ModelError
 from detector.calibration import Calibration
 from evaluation.metrics import Z95, auc_interval, decided, proportion_interval, right_side
 from evaluation.scoring import score_changes
 from imaging.corruptions import CORRUPTIONS, corrupt, png
+from indexing import Index
 from names import CLASSES, FAKE, REAL
 from ranks import ALONE, Ranks
 
@@ -89,7 +89,7 @@ def assess(
 ) -> dict[str, Stress | ModelError]:
     """Stress of each detector on the images of an index, or its ModelError. Each image is decoded once.
 
-    The index must have its faces (dataset.with_faces) where a detector frames them; in changed pictures they are found
+    The index must have its faces (indexing.with_faces) where a detector frames them; in changed pictures they are found
     anew. only: rows of CORRUPTIONS, and REENCODING for the re-encode test.
     """
     scored = score_changes(

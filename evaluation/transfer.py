@@ -12,11 +12,11 @@ measured (leave-one-domain-out: Gulrajani and Lopez-Paz, ICLR 2021).
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from dataset import Index
 from detector.calibration import Calibration
 from evaluation import calibrating, metrics
 from evaluation.left_out import CONFIDENT
 from evaluation.scoring import Judged
+from indexing import Index
 from names import CLASSES, FAKE, REAL, UNSURE
 
 NOTHING = "nothing"  # left out

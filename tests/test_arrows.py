@@ -10,17 +10,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Each room may import the rooms before it, and itself. The last ones import no other of the last ones.
 ORDER = [
-    "quiet", "progress", "files", "ranks", "names", "imaging", "networks", "model", "dataset", "detector", "judging",
-    "evaluation", "reports", "training",
+    "quiet", "progress", "files", "ranks", "names", "imaging", "indexing", "networks", "model", "dataset", "detector",
+    "judging", "evaluation", "reports", "training",
 ]  # fmt: skip
 LAST = {"train", "eval", "predict", "tools", "samples"}
 ALLOWED = {room: set(ORDER[: place + 1]) for place, room in enumerate(ORDER)} | {room: {*ORDER, room} for room in LAST}
 ALLOWED["tools"] |= {"train"}  # tools.transfer trains one recipe many times
 ALLOWED["imaging"] -= {"networks", "model"}
-ALLOWED["model"] -= {"imaging"}
-ALLOWED["networks"] -= {"imaging"}
-ALLOWED["detector"] -= {"dataset"}  # a detector judges images; it knows no labelled folders
-ALLOWED["judging"] -= {"dataset", "networks", "model", "ranks"}  # one verdict at a time, and without torch
+ALLOWED["indexing"] -= {"ranks"}  # and without torch
+ALLOWED["model"] -= {"imaging", "indexing"}
+ALLOWED["networks"] -= {"imaging", "indexing"}
+ALLOWED["detector"] -= {"dataset", "indexing"}  # a detector judges images; it knows no labelled folders
+ALLOWED["judging"] -= {"dataset", "indexing", "networks", "model", "ranks"}  # one verdict at a time, and without torch
 ALLOWED["reports"] -= {"imaging", "networks", "model"}  # from rows and JSON
 ALLOWED["training"] -= {"reports"}  # train.py reports
 FILES = [

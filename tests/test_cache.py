@@ -22,9 +22,10 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, DataLoader
 
 import dataset
-from dataset import DatasetError, index_folder, with_faces
+import indexing
 from imaging.door import open_image
 from imaging.preprocess import Preprocess
+from indexing import DatasetError, index_folder, with_faces
 from quiet import cache_folder
 from training import cache
 from training.cache import CacheError, Decoded, Mapped, pictures
@@ -34,7 +35,7 @@ CROP = Preprocess(size=48)
 # A process that prepares pictures, says how many it decoded, and kills itself in the midst of number `die_at`.
 BUILDER = """
 import itertools, os, signal, sys, time
-from dataset import index_folder
+from indexing import index_folder
 from imaging.preprocess import Preprocess
 from training import cache
 
@@ -80,14 +81,14 @@ def start_builder(root: Path, *, pause: float = 0, die_at: int = 0) -> subproces
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def expected(index: dataset.Index, preprocess: Preprocess) -> list[np.ndarray]:
+def expected(index: indexing.Index, preprocess: Preprocess) -> list[np.ndarray]:
     """By the plain way: open, take the base."""
     faces = [found[0] if found else None for found in index.found]
     samples = zip(index.samples, faces, strict=True)
     return [np.asarray(preprocess.base(open_image(s.path).image, face)) for s, face in samples]
 
 
-def assert_right(bases, index: dataset.Index, preprocess: Preprocess = CROP) -> None:
+def assert_right(bases, index: indexing.Index, preprocess: Preprocess = CROP) -> None:
     wanted = expected(index, preprocess)
     assert len(bases) == len(wanted)
     for i, pixels in enumerate(wanted):
@@ -96,7 +97,7 @@ def assert_right(bases, index: dataset.Index, preprocess: Preprocess = CROP) -> 
         assert np.array_equal(got, pixels)
 
 
-def recorded(partial: Path, index: dataset.Index) -> np.ndarray:
+def recorded(partial: Path, index: indexing.Index) -> np.ndarray:
     """(24,) 0 for each picture that a partial file has not."""
     with partial.open("rb", buffering=0) as file:
         return cache.Cache(Decoded(index, CROP)).records(file)
@@ -158,7 +159,7 @@ def test_what_the_base_depends_on_and_what_not(folder, decoded):
 def test_other_boxes_are_another_cache(folder):
     preprocess, index = Preprocess(size=32, frame="face"), index_folder(folder)
     for x in (0.0, 9.0):
-        face = dataset.Face((x, 2.0, 20.0, 24.0), ((x, 2.0),) * 5, 0.9)
+        face = indexing.Face((x, 2.0, 20.0, 24.0), ((x, 2.0),) * 5, 0.9)
         found = dataset.replace(index, faces=((face,),) * 24)
         assert_right(pictures(found, preprocess, "disk"), found, preprocess)
 

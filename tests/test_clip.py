@@ -15,11 +15,11 @@ from test_onnx import saved_with
 
 import model
 import train
-from dataset import index_folder
 from detector import ModelError, load
 from detector.checkpoint import Metadata, read_metadata, save_checkpoint
 from evaluation.scoring import Judged, score_index
 from imaging.preprocess import Preprocess
+from indexing import index_folder
 from names import FAKE, REAL
 from networks import clip
 from reports.tables import to_csv

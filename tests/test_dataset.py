@@ -16,9 +16,10 @@ import torch
 from conftest import make_image, make_set
 from PIL import Image
 
-import dataset
-from dataset import DatasetError, DeepFakeDataset, StrictError, index_folder, split_flat, training_data
+import indexing
+from dataset import DeepFakeDataset, split_flat, training_data
 from imaging.preprocess import Preprocess
+from indexing import DatasetError, StrictError, index_folder
 
 
 def test_labels_order_and_sources(tmp_path):
@@ -70,7 +71,7 @@ def test_what_cannot_be_read_is_counted_listed_and_left_out(dirty):
         ("small.png", "the file is empty (0 bytes)"),
     ]
     assert index.summary().endswith("2 images left out that cannot be read; passed over: 2 other files: 1 .db, 1 .txt")
-    assert "broken.jpg: damaged" in dataset.list_left_out(index.left_out)
+    assert "broken.jpg: damaged" in indexing.list_left_out(index.left_out)
 
 
 def test_strict_makes_them_an_error(dirty):
@@ -81,7 +82,7 @@ def test_strict_makes_them_an_error(dirty):
 def test_the_pass_is_not_repeated(dirty, monkeypatch):
     first = index_folder(dirty)
     opened = []
-    monkeypatch.setattr(dataset, "_look_at_one", lambda path: opened.append(path) or dataset.Fact("new", None, 9, 9))
+    monkeypatch.setattr(indexing, "_look_at_one", lambda path: opened.append(path) or indexing.Fact("new", None, 9, 9))
     assert index_folder(dirty) == first
     assert not opened
     make_image(True, 99).save(dirty / "Fake/000.png")  # a changed file is looked at again, and only that
@@ -155,7 +156,7 @@ def test_a_folder_that_cannot_be_entered_is_counted_and_listed(dirty, mode):
 
 
 def test_ctrl_c_stops_soon_and_keeps_what_was_found(tmp_path, monkeypatch):
-    root, look, looked_at = make_set(tmp_path, {".": 100}), dataset._look_at_one, []
+    root, look, looked_at = make_set(tmp_path, {".": 100}), indexing._look_at_one, []
 
     def slowly(path):
         looked_at.append(path)
@@ -164,18 +165,18 @@ def test_ctrl_c_stops_soon_and_keeps_what_was_found(tmp_path, monkeypatch):
         time.sleep(0.05)
         return look(path)
 
-    monkeypatch.setattr(dataset, "_look_at_one", slowly)
+    monkeypatch.setattr(indexing, "_look_at_one", slowly)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     with pytest.raises(KeyboardInterrupt):
         index_folder(root)
     assert 10 <= len(looked_at) <= 30  # a second has 40
-    monkeypatch.setattr(dataset, "_look_at_one", lambda path: looked_at.append(path) or look(path))
+    monkeypatch.setattr(indexing, "_look_at_one", lambda path: looked_at.append(path) or look(path))
     assert len(index_folder(root).samples) == len(looked_at) == len(set(looked_at)) == 200  # none of them twice
 
 
 def test_a_damaged_or_unwritable_store_only_costs_time(dirty, monkeypatch, capsys):
     first = index_folder(dirty)
-    store = dataset._store(dirty, f"index-{dataset.STORE_VERSION}-{dataset.DOOR_VERSION}")
+    store = indexing._store(dirty, f"index-{indexing.STORE_VERSION}-{indexing.DOOR_VERSION}")
     assert json.loads(store.read_text())
     store.write_text(store.read_text()[:50])
     assert index_folder(dirty) == first

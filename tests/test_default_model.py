@@ -10,13 +10,14 @@ from server_world import form, part
 import predict
 from appconfig import Config
 from bench import Models, model_files
-from dataset import DeepFakeDataset, index_folder, with_faces
+from dataset import DeepFakeDataset
 from detector import DEFAULT_MODEL, load
 from detector import shipped as named
 from detector.calibration import Calibration
 from evaluation.scoring import score_index
 from imaging.door import open_image
 from imaging.listing import list_pictures
+from indexing import index_folder, with_faces
 from judging.explain import can_explain
 from names import FAKE, REAL
 from reports import card, pages

@@ -76,7 +76,7 @@ def test_scores_agree_between_eval_and_predict(mixed_set, decided, tmp_path, cap
 def test_one_image_is_opened_once_however_many_detectors(mixed_set, trained, monkeypatch):
     metadata = load(trained / "best.safetensors").metadata
     opened = []
-    monkeypatch.setattr("dataset.open_image", lambda path: opened.append(path) or open_image(path))
+    monkeypatch.setattr("indexing.open_image", lambda path: opened.append(path) or open_image(path))
     detectors = {name: Detector(Spy(), metadata, name) for name in ("a", "b", "c")}
     index = DeepFakeDataset(mixed_set).index
     opened.clear()

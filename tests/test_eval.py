@@ -14,7 +14,6 @@ import sklearn.metrics as sk
 from conftest import made_once, make_image, make_set
 from PIL import Image
 
-from dataset import index_folder
 from detector import load
 from detector.calibration import Calibration
 from detector.checkpoint import read_metadata, read_weights, save_checkpoint
@@ -22,6 +21,7 @@ from evaluation import calibrating, metrics
 from evaluation.scoring import score_index
 from imaging.door import Picture, open_image
 from imaging.listing import list_pictures
+from indexing import index_folder
 from reports import pages
 from tools import calibrate, report
 

@@ -7,7 +7,7 @@ import pytest
 import skimage.data
 from PIL import Image, ImageEnhance
 
-import dataset
+import indexing
 from detector import DEFAULT_MODEL, Detector, load
 from detector.backend import Backend
 from detector.calibration import Calibration
@@ -116,7 +116,7 @@ def test_a_face_that_shows_too_little_is_unsure_and_says_why(astronaut, name, tm
         (tmp_path / label).mkdir()
         change(astronaut).save(tmp_path / label / "0.png")
         astronaut.save(tmp_path / label / "1.png")
-    judged = score_index({"x": judge}, dataset.with_faces(dataset.index_folder(tmp_path)))["x"]
+    judged = score_index({"x": judge}, indexing.with_faces(indexing.index_folder(tmp_path)))["x"]
     assert judged.verdicts(judge.metadata.calibration).tolist() == ["Unsure", "Fake"] * 2
     assert judged.faces.tolist() == [0, 1] * 2 and judged.passed.tolist() == [1, 0] * 2
 

@@ -11,7 +11,7 @@ import skimage.data
 from conftest import make_image
 from PIL import Image
 
-import dataset
+import indexing
 import predict
 import train
 from detector import Detector, load
@@ -305,13 +305,13 @@ def test_what_goes_wrong_with_one_picture_is_its_answer(face_set, monkeypatch, c
     assert status == 1 and len(rows) == 8 and sum("error" in row for row in rows) == 2
     assert {row["error"]["slug"] for row in rows if "error" in row} == {"not-judged"}
     assert "could not be judged (an internal fault: DecompressionBombError)" in errors and "Traceback" not in errors
-    index = dataset.with_faces(dataset.index_folder(face_set))
+    index = indexing.with_faces(indexing.index_folder(face_set))
     assert len(index.samples) == 6 and len(index.left_out) == 2
     assert "could not be judged" in index.left_out[0][1]
 
 
 def test_an_evaluation_goes_on_without_a_picture_that_could_not_be_judged(face_set, monkeypatch, capsys):
-    index, view = dataset.with_faces(dataset.index_folder(face_set)), Preprocess.view
+    index, view = indexing.with_faces(indexing.index_folder(face_set)), Preprocess.view
 
     def breaks(self, image, box=None):
         if image.size == (256, 256):
@@ -353,7 +353,7 @@ def face_set(tmp_path_factory, astronaut):
 
 
 def test_all_doors_judge_the_same_faces(face_set):
-    index, judge = dataset.with_faces(dataset.index_folder(face_set)), detector()
+    index, judge = indexing.with_faces(indexing.index_folder(face_set)), detector()
     assert [path.stem for path in index.faceless] == ["6", "7"]
     judged, calibration = score_index({"x": judge}, index)["x"], judge.metadata.calibration
     words, scores = judged.verdicts(calibration), calibration.scores(judged.logits)
@@ -366,27 +366,27 @@ def test_all_doors_judge_the_same_faces(face_set):
 
 
 def test_faces_are_found_once(face_set, find, monkeypatch):
-    index = dataset.index_folder(face_set)
-    first = dataset.with_faces(index)
+    index = indexing.index_folder(face_set)
+    first = indexing.with_faces(index)
     assert first.faces == tuple(find(open_image(sample.path).image)[0] for sample in index.samples)
     assert [len(faces) for faces in first.found] == [1, 1, 1, 0, 1, 1, 2, 0]
     assert first.found[6] == first.faces[6] and index.found == ((),) * 8
     monkeypatch.setattr(FaceFinder, "__call__", lambda *a, **k: pytest.fail("searched again"))
-    assert dataset.with_faces(index) == first
-    monkeypatch.setattr(dataset, "FINDER_VERSION", faces.FINDER_VERSION + 1)
+    assert indexing.with_faces(index) == first
+    monkeypatch.setattr(indexing, "FINDER_VERSION", faces.FINDER_VERSION + 1)
     with pytest.raises(pytest.fail.Exception):
-        dataset.with_faces(index)
+        indexing.with_faces(index)
 
 
 def test_no_faces_of_a_file_that_changed_after_indexing(face_set, tmp_path, astronaut):
     """They would be kept under the name of the picture that was there before."""
     root = tmp_path / "set"
     shutil.copytree(face_set, root)
-    index = dataset.index_folder(root)
+    index = indexing.index_folder(root)
     larger(astronaut, 222).save(root / "Real/1.png")
-    with pytest.raises(dataset.DatasetError, match=r"Real/1\.png changed since it was indexed"):
-        dataset.with_faces(index)
-    found = dataset.with_faces(dataset.index_folder(root))
+    with pytest.raises(indexing.DatasetError, match=r"Real/1\.png changed since it was indexed"):
+        indexing.with_faces(index)
+    found = indexing.with_faces(indexing.index_folder(root))
     assert found.found[1][0].box[2] * 512 / 222 == pytest.approx(found.found[0][0].box[2] * 512 / 200, rel=0.05)
 
 

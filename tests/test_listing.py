@@ -8,7 +8,7 @@ import pytest
 from conftest import make_image
 from PIL import Image
 
-import dataset
+import indexing
 import predict
 from detector import ModelError, load
 from imaging.door import ImageError, open_image
@@ -93,7 +93,7 @@ def test_training_folders_go_by_content_too(tmp_path):
         (tmp_path / label / "photo.jpg_large").write_bytes(encoded("JPEG"))
         (tmp_path / label / "notes.txt").write_text("hello")
         (tmp_path / label / "a.jxl").write_bytes(b"\xff\x0a\0")
-    index = dataset.index_folder(tmp_path)
+    index = indexing.index_folder(tmp_path)
     assert [sample.path.name for sample in index.samples] == ["photo.jpg_large"] * 2
     assert [reason for _, reason in index.left_out] == [
         "not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC image (it looks like JPEG XL)"

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import dataset
+import indexing
 import model
 import train
 from detector import Detector, Metadata, load
@@ -259,7 +259,7 @@ def test_a_row_is_what_training_without_the_kind_gives(matrix, kinds, backbone, 
     """The same head as train.py's, when it is fitted without the kind: to the digit but for augmentation's draws."""
     out = tmp_path / "run"
     assert train.main(flags(kinds, backbone, out, "--without", "Fake/swaps", "--set", "views=1")) == 0
-    index = dataset.index_folder(kinds / "Validation")
+    index = indexing.index_folder(kinds / "Validation")
     judged = tool.judged_by(load(out / "best.safetensors"), index)
     [own] = [row for row in transfer.of_run(index, judged, "Fake/swaps", seed=0) if row["judged"] == "Fake/swaps"]
     given = flags(kinds, backbone, tmp_path / "m", "--set", "views=1")

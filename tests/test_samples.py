@@ -10,7 +10,8 @@ import pytest
 from conftest import run
 from PIL import Image
 
-from dataset import index_folder, split_folders
+from dataset import split_folders
+from indexing import index_folder
 from tools import samples
 
 SMALL = {"per_class": 12, "size": 64}

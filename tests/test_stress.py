@@ -18,6 +18,7 @@ from conftest import make_image
 from PIL import Image
 
 import dataset
+import indexing
 from detector import Detector, ModelError
 from detector.backend_torch import TorchBackend
 from detector.calibration import Calibration
@@ -253,8 +254,8 @@ CHANGES = {
 
 
 @pytest.fixture(scope="module")
-def index(small_set) -> dataset.Index:
-    return dataset.index_folder(small_set / "Test")
+def index(small_set) -> indexing.Index:
+    return indexing.index_folder(small_set / "Test")
 
 
 def same(one, other) -> bool:
@@ -271,7 +272,7 @@ def test_changes_are_judged_as_changed_files_would_be(index, tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             image = Image.open(sample.path).convert("RGB")
             (image if change is None else change(image)).save(path)
-        plain = score_index(detectors, dataset.index_folder(root))
+        plain = score_index(detectors, indexing.index_folder(root))
         for who in detectors:
             assert scored[who][name].logits.shape == (16, 2)
             assert same(scored[who][name], plain[who])
@@ -305,7 +306,7 @@ def test_workers_and_processes_change_nothing(index):
 def test_one_decoding_and_small_batches(index, monkeypatch):
     """However many detectors and changes: an image is opened once, and no batch grows with their number."""
     opened, backend = [], Mean()
-    monkeypatch.setattr("dataset.open_image", lambda data: opened.append(data) or open_image(data))
+    monkeypatch.setattr("indexing.open_image", lambda data: opened.append(data) or open_image(data))
     score_changes({"a": detector(backend), "b": detector(), "c": detector(preprocess=Preprocess(32))}, index, CHANGES)
     assert len(opened) == 16 and backend.batches == [32, 32]  # 8 images in 4 ways each
     backend.batches.clear()
@@ -329,7 +330,7 @@ def test_faces_are_found_anew_in_changed_pictures(tmp_path):
     for name, image in (("Real", astronaut.crop((60, 0, 400, 340))), ("Fake", make_image(True, 1, 100))):
         (tmp_path / name).mkdir()
         image.save(tmp_path / name / "0.png")
-    index = dataset.with_faces(dataset.index_folder(tmp_path))
+    index = indexing.with_faces(indexing.index_folder(tmp_path))
     spec, seen = Preprocess(64, frame="face"), []
     judge = detector(Mean(lambda batch: seen.extend(batch) or batch.mean((1, 2, 3))), spec)
     moved, grey = lambda image: image.crop((40, 30, *image.size)), lambda image: Image.new("RGB", image.size)
@@ -352,8 +353,8 @@ def test_a_planted_codec_is_found_and_an_honest_trace_is_not(tmp_path):
     for name, plant, lines in (("planted", 30, False), ("honest", None, True)):
         for split, count in (("Train", 40), ("Test", 60)):
             write_images(tmp_path / name / split, count, plant=plant, lines=lines)
-        judge = learned(dataset.index_folder(tmp_path / name / "Train"))
-        [verdicts[name]] = assess({name: judge}, dataset.index_folder(tmp_path / name / "Test"), only=ONLY).values()
+        judge = learned(indexing.index_folder(tmp_path / name / "Train"))
+        [verdicts[name]] = assess({name: judge}, indexing.index_folder(tmp_path / name / "Test"), only=ONLY).values()
         assert verdicts[name].reencode[0]["auc"] > 0.95  # it works, on its own Test
     assert (
         verdicts["planted"].reads_codec and "when only Real images are saved again" in verdicts["planted"].findings[0]
@@ -371,7 +372,7 @@ def write_images(folder: Path, count: int, *, plant: int | None, lines: bool) ->
             (jpeg(image, plant) if plant and label == 1 else image).save(folder / name / f"{number:02}.png")
 
 
-def learned(index: dataset.Index) -> Detector:
+def learned(index: indexing.Index) -> Detector:
     """`tiny`, trained on a few images in this process, in a second."""
     spec = Preprocess(48, "crop")
     images = dataset.DeepFakeDataset(index, spec)

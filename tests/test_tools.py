@@ -7,6 +7,7 @@ from conftest import make_set
 from test_commands import tiny_run
 
 import dataset
+import indexing
 
 MODEL, ONNX, SMALL, NOWHERE, OUT = "{model}", "{onnx}", "{set}", "{tmp}/nowhere", "{tmp}/out"
 MISSING = f"{NOWHERE}.safetensors"
@@ -77,7 +78,7 @@ def test_each_tool_uses_what_training_left_of_a_folder_for_it(tmp_path, capsys, 
     """A flat folder: judged on one tenth, calibrated on another; of neither tenth was an image trained on."""
     root = make_set(tmp_path / "flat", {".": 40})
     assert tiny_run(root, tmp_path / "run", "--epochs", 1, "--seed", 4) == 0
-    model, parts = str(tmp_path / "run/best.safetensors"), dataset.split_flat(dataset.index_folder(root), 4)
+    model, parts = str(tmp_path / "run/best.safetensors"), dataset.split_flat(indexing.index_folder(root), 4)
     used = {}
     for tool, flags in (
         ("robustness", ("--out", str(tmp_path / "stress"), "--only", "mirror")),

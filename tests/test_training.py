@@ -11,10 +11,11 @@ import torch
 import dataset
 import model
 import train
-from dataset import POWERS, chances, index_folder
+from dataset import POWERS, chances
 from detector.checkpoint import read_weights
 from evaluation.scoring import Judged
 from imaging.preprocess import Preprocess
+from indexing import index_folder
 from ranks import Ranks
 from training import engine, resume
 from training.augment import TrainingImages

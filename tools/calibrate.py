@@ -20,7 +20,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import dataset
+import indexing
 from detector import Metadata, ModelError, load
 from detector.calibration import HALF, Calibration
 from detector.prior import in_words, prior_share, with_prior
@@ -58,7 +58,7 @@ def calibrate(args: argparse.Namespace) -> None:
 
 def calibrated(
     metadata: Metadata,
-    index: dataset.Index,
+    index: indexing.Index,
     judged: Judged,
     *,
     balance: str,
@@ -83,7 +83,7 @@ def print_meaning(calibration: Calibration, prior: float) -> None:
         print(f"  {told:>5} means that {percent(with_prior(score, prior))} of such pictures are")
 
 
-def print_change(before: Metadata, after: Metadata, index: dataset.Index, logits, *, prior: float | None) -> None:
+def print_change(before: Metadata, after: Metadata, index: indexing.Index, logits, *, prior: float | None) -> None:
     """What is stored now, and what it does to these images."""
     errors = [
         metrics.calibration_error(*metrics.decided(index.labels, metadata.calibration.scores(logits)))

@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset import Index
 from detector import load
 from detector.rewriting import beside, check_name, with_metadata
 from evaluation import bounds
 from evaluation.choosing import validation_images
 from imaging.evidence import WORDS
+from indexing import Index
 from names import ARCHITECTURES
 from progress import Bar
 from reports.tables import to_text

@@ -34,11 +34,12 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import Dataset
 
 import model
-from dataset import Index, make_loader, training_data, with_faces
+from dataset import make_loader, training_data
 from detector.checkpoint import read_weights
 from evaluation.metrics import auc_interval, log_loss
 from files import write_atomically
 from imaging.preprocess import Preprocess
+from indexing import Index, with_faces
 from model import MODELS, create_model, load_backbone
 from names import FAKE, REAL
 from networks import clip

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 import dataset
+import indexing
 from detector import Detector, ModelError, Verdict, load, shipped
 from evaluation.metrics import proportion_interval
 from imaging.door import Picture
@@ -43,7 +44,7 @@ def judge_groups(args: argparse.Namespace) -> None:
         detector = load(args.model, arch=args.arch, device=args.device)
         if detector.metadata.preprocess.frame != "face":
             raise ModelError("it judges whole pictures, not faces")
-        index = dataset.index_folder(dataset.split_folders(Path(args.data)).get("Test", Path(args.data)))
+        index = indexing.index_folder(dataset.split_folders(Path(args.data)).get("Test", Path(args.data)))
         rows = measure(detector, index, args.montages)
     print(to_text(rows, {name: name.replace("_", " ") for name in rows[0]}))
     if args.csv:
@@ -53,7 +54,7 @@ def judge_groups(args: argparse.Namespace) -> None:
             writer.writerows(rows)
 
 
-def measure(detector: Detector, index: dataset.Index, count: int) -> list[dict]:
+def measure(detector: Detector, index: indexing.Index, count: int) -> list[dict]:
     """A row for each number of faces, of genuine ones and with a fake among them; `count` montages each."""
     rows = []
     with Bar(total=2 * len(SIZES) * count, desc="montages", unit="img") as bar:
@@ -67,7 +68,7 @@ def measure(detector: Detector, index: dataset.Index, count: int) -> list[dict]:
     return rows
 
 
-def montages(index: dataset.Index, size: int, fakes: int, count: int) -> Iterator[Picture]:
+def montages(index: indexing.Index, size: int, fakes: int, count: int) -> Iterator[Picture]:
     """`count` pictures of `size` images each, `fakes` of them of the class Fake; drawn with seed 0."""
     draw = np.random.default_rng((0, size, fakes))
     of = {label: np.flatnonzero(index.labels == label) for label in (REAL, FAKE)}

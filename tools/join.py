@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import model
-from dataset import Index, source_weights
+from dataset import source_weights
 from detector import Detector, Metadata, ModelError, load
 from detector.backend_torch import head_of, network_of
 from detector.calibration import Calibration
@@ -34,6 +34,7 @@ from evaluation import calibrating, left_out
 from evaluation.choosing import validation_images
 from evaluation.scoring import Judged, score_index
 from files import write_atomically
+from indexing import Index
 from names import FAKE, REAL
 from reports.tables import to_csv
 from tools.ending import ended, naming

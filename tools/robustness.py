@@ -16,7 +16,7 @@ import argparse
 import sys
 from pathlib import Path
 
-import dataset
+import indexing
 from detector import ModelError, load
 from evaluation import stress
 from evaluation.choosing import images_to_judge
@@ -123,7 +123,7 @@ def figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def title_of(name: str, index: dataset.Index) -> str:
+def title_of(name: str, index: indexing.Index) -> str:
     return f"{name} on {'/'.join(index.root.resolve().parts[-2:])} (n = {len(index.samples)})"
 
 

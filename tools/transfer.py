@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 import dataset
+import indexing
 import train
 from detector import Detector, ModelError, load
 from detector.backend_torch import pick_device
@@ -83,7 +84,7 @@ def load_data(args: argparse.Namespace) -> dataset.TrainingData:
         parts = [part.with_a_face() for part in (data.train, data.validation)]
         data = dataclasses.replace(data, train=parts[0], validation=parts[1])
     if not to_leave_out(data):
-        raise dataset.DatasetError(
+        raise indexing.DatasetError(
             f"{args.data}: no class has two kinds. A kind is a sub-folder of it, Fake/swaps/ and Fake/stylegan2/ say,"
             " in Train and in Validation"
         )
@@ -145,7 +146,7 @@ def judge_models(paths: list[str], data: Path) -> tuple[list[dict], list[dict]]:
     return rows, []
 
 
-def judged_by(detector: Detector, index: dataset.Index) -> Judged:
+def judged_by(detector: Detector, index: indexing.Index) -> Judged:
     judged = score_index({"model": detector}, index)["model"]
     if isinstance(judged, ModelError):
         raise judged

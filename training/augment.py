@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from dataset import Index
 from imaging import corruptions
 from imaging.faces import Face
 from imaging.preprocess import Preprocess
+from indexing import Index
 from names import FAKE, REAL
 from training.blending import self_blended
 from training.recipes import Recipe

@@ -30,10 +30,10 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from dataset import Index, folder_key, in_threads
 from imaging.door import DOOR_VERSION
 from imaging.faces import Face
 from imaging.preprocess import Preprocess
+from indexing import Index, folder_key, in_threads
 from quiet import cache_folder
 
 CACHE_VERSION = 1  # raise it when the layout of the file changes
@@ -59,7 +59,7 @@ def pictures(index: Index, preprocess: Preprocess, mode: str) -> "Decoded | Mapp
     if mode not in MODES:
         raise ValueError(f"cache is {mode!r}; choose from {', '.join(MODES)}")
     if preprocess.frame == "face" and index.faces is None:
-        raise ValueError("this preparation frames faces; dataset.with_faces(index) finds them")
+        raise ValueError("this preparation frames faces; indexing.with_faces(index) finds them")
     decoded = Decoded(index, preprocess)
     if mode == "ram":
         return _in_memory(Cache(decoded))

@@ -19,8 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import model
-from dataset import POWERS, Index, chances
+from dataset import POWERS, chances
 from imaging.preprocess import Preprocess
+from indexing import Index
 from progress import Bar
 from ranks import ALONE, Ranks
 from training.augment import network_input

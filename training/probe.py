@@ -25,10 +25,11 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import model
-from dataset import POWERS, Index, make_loader, shares
+from dataset import POWERS, make_loader, shares
 from files import write_atomically
 from imaging.faces import FINDER_VERSION
 from imaging.preprocess import Preprocess
+from indexing import Index
 from names import CLASSES
 from progress import Bar
 from quiet import cache_folder

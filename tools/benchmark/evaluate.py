@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-import dataset
+import indexing
 import names
 from detector import Detector
 from detector.backend import Around
@@ -45,7 +45,7 @@ class Timed(Around):
 def benchmark(arch: str, data: str | None, repeats: int) -> dict:
     """All figures, and what people read of them on stdout. data: a folder with Real/ and Fake/, else made ones."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        index = dataset.with_faces(dataset.index_folder(data or make_folder(Path(folder))))
+        index = indexing.with_faces(indexing.index_folder(data or make_folder(Path(folder))))
         other = next(name for name in names.ARCHITECTURES[:2] if name != arch)
         rows = [
             compare(what, make_detectors(arch, other, frame, second), index, repeats)
@@ -88,7 +88,7 @@ def make_detectors(arch: str, other: str, frame: str, second: dict) -> dict[str,
     return detectors
 
 
-def compare(what: str, detectors: dict[str, Detector], index: dataset.Index, repeats: int) -> dict:
+def compare(what: str, detectors: dict[str, Detector], index: indexing.Index, repeats: int) -> dict:
     """Pairs of one and two models, in turns; the first pair warms up. Seconds, and the median of the pairs' ratios."""
     first = dict(list(detectors.items())[:1])
     pairs = []
@@ -105,7 +105,7 @@ def compare(what: str, detectors: dict[str, Detector], index: dataset.Index, rep
     return {"what": what, "ratio": statistics.median(two[0] / one[0] for one, two in pairs)} | medians
 
 
-def spent(detectors: dict[str, Detector], index: dataset.Index) -> tuple[float, float]:
+def spent(detectors: dict[str, Detector], index: indexing.Index) -> tuple[float, float]:
     """(seconds on the images, seconds in the networks) of one evaluation."""
     for detector in detectors.values():
         detector.backend.seconds = 0.0
