@@ -14,6 +14,8 @@ from datetime import timedelta
 import torch
 from torch import distributed, nn
 
+from progress import say
+
 PATIENCE = timedelta(hours=2)  # of what is said between processes: one may index a large data set meanwhile
 _talk: distributed.ProcessGroup | None = None  # what Python objects go through; gradients have a group of their own
 
@@ -34,6 +36,11 @@ class Ranks:
     def first(self) -> bool:
         """Whether this is the process that writes files and speaks."""
         return self.rank == 0
+
+    def say(self, message: str) -> None:
+        """A line on stderr, from the first alone."""
+        if self.first:
+            say(message)
 
     @property
     def device(self) -> str:

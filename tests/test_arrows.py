@@ -23,7 +23,6 @@ ALLOWED["networks"] -= {"imaging", "indexing"}
 ALLOWED["detector"] -= {"dataset", "indexing"}  # a detector judges images; it knows no labelled folders
 ALLOWED["judging"] -= {"dataset", "indexing", "networks", "model", "ranks"}  # one verdict at a time, and without torch
 ALLOWED["reports"] -= {"imaging", "networks", "model"}  # from rows and JSON
-ALLOWED["training"] -= {"reports"}  # train.py reports
 FILES = [
     path
     for path in ROOT.rglob("*.py")

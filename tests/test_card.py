@@ -18,6 +18,7 @@ from evaluation.metrics import proportion_interval
 from reports import card, card_page, pages
 from tools import report
 from tools.export import main as export
+from training.describing import fingerprint
 
 main_eval = importlib.import_module("eval").main_eval
 DATA_SETS = {
@@ -156,7 +157,7 @@ def test_the_card_says_what_the_files_say(world, models, capsys):
     )
     it = known(world, models)
     for file in (path, models / "best.safetensors"):
-        digest = train.fingerprint(str(file))
+        digest = fingerprint(str(file))
         assert f"| `{file.name}` | {file.stat().st_size / 1e6:.1f} MB | `{digest}` |" in text
     rows = ["Train | grid | 14 | 14 | 28", "Train | film | 15 | 15 | 30", "Validation | film | 8 | 8 | 16"]
     assert all(f"| {row} |" in text for row in rows)
@@ -368,7 +369,7 @@ def test_what_ships_is_described():
     assert {path.stem for path in shipped} == {"default", "large"}
     for path in shipped:
         begin, end = (text.index(f"<!-- {mark}card {path.stem} -->") for mark in ("", "/"))
-        assert train.fingerprint(str(path)) in text[begin:end], "python -m tools.report --card makes the card anew"
+        assert fingerprint(str(path)) in text[begin:end], "python -m tools.report --card makes the card anew"
         assert path.with_suffix(".card.json").is_file() and end < text.index("## The face finder")
 
 

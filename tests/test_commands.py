@@ -21,8 +21,10 @@ from conftest import ROOT, make_set
 from PIL import Image
 
 import train
+from dataset import training_data
 from detector import load
 from detector.checkpoint import read_metadata, read_weights
+from training.reporting import CSV_COLUMNS
 
 main_eval = importlib.import_module("eval").main_eval
 TIMING = {"seconds", "images_per_second"}
@@ -46,7 +48,7 @@ def test_a_run_folder_explains_itself(trained, small_set):
         "confusion_matrix.png", "best.safetensors", "last.safetensors",
     }  # fmt: skip
     rows = table(trained / "metrics.csv")
-    assert tuple(rows[0]) == train.CSV_COLUMNS and [row["epoch"] for row in rows] == list("123456")
+    assert tuple(rows[0]) == CSV_COLUMNS and [row["epoch"] for row in rows] == list("123456")
     config = json.loads((trained / "config.json").read_text())
     assert config["arguments"]["learning_rate"] == "0.003" and config["recipe"]["learning_rate"] == 0.003
     assert config["data"]["Train"]["n"] == 48 and len(config["data"]["Train"]["digest"]) == 64
@@ -134,8 +136,9 @@ def test_original_recipe_is_the_original_program(small_set, tmp_path):
 
 def test_every_flag_is_read():
     """A flag that nothing reads is a promise nobody keeps."""
-    for name in ("train.py", "eval.py", "predict.py"):
-        source = (ROOT / name).read_text()
+    for name, rooms in (("train.py", ["training/*.py"]), ("eval.py", []), ("predict.py", [])):
+        files = [ROOT / name, *(path for pattern in rooms for path in ROOT.glob(pattern))]
+        source = "\n".join(path.read_text() for path in files)
         flags = re.findall(r'add\("--([a-z-]+)"', source)
         assert len(flags) >= 5
         unread = [flag for flag in flags if f"args.{flag.replace('-', '_')}" not in source]
@@ -255,7 +258,7 @@ def test_eval_of_a_flat_folder_judges_only_what_training_left(tmp_path, capsys):
     assert main_eval(["--models", model, "--data", str(root), "--out", str(tmp_path / "out")]) == 0
     assert "only the tenth left for Test is used" in capsys.readouterr().err
     judged = {row["path"] for row in table(tmp_path / "out/best/predictions.csv")}
-    data = train.dataset.training_data(root, seed=4)
+    data = training_data(root, seed=4)
     trained_on = {s.path.relative_to(root).as_posix() for part in (data.train, data.validation) for s in part.samples}
     assert len(judged) == 4 and not judged & trained_on
 

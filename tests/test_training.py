@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-import dataset
+import indexing
 import model
 import train
 from dataset import POWERS, chances
@@ -458,7 +458,7 @@ def test_a_teacher_that_says_nothing_of_use_is_refused(small_set, tmp_path, text
 )
 def test_faces_are_looked_for_where_they_are_needed(small_set, monkeypatch, given, train_too, validation_too):
     monkeypatch.setattr(
-        dataset, "with_faces", lambda index: dataclasses.replace(index, faces=((),) * len(index.samples))
+        indexing, "with_faces", lambda index: dataclasses.replace(index, faces=((),) * len(index.samples))
     )
     data = train.load_data(train.parse_arguments(["--data", str(small_set), *given]))
     assert (data.train.faces is not None, data.validation.faces is not None) == (train_too, validation_too)
