@@ -17,8 +17,8 @@ import train
 from detector import Detector, load
 from detector.calibration import Calibration
 from detector.checkpoint import Metadata
-from eval import Said, Set, without_faults
 from evaluation.scoring import score_index
+from evaluation.sets import Said, Set, without_faults
 from imaging import faces
 from imaging.corruptions import affine
 from imaging.door import Picture, open_image
