@@ -45,9 +45,38 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_only_what_stands_before(path):
-    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    room = room_of(path)
     assert room in ALLOWED, f"{room} has no place in the order of rooms"
     assert imported(path) & set(ALLOWED) <= ALLOWED[room]
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def drawn() -> str:
+    """The arrows from room to room as a Mermaid graph, less the ground floor and those that others imply."""
+    ground = set(ORDER[: ORDER.index("imaging")])
+    to = {room: set() for room in [*ORDER, *sorted(LAST)] if room not in ground}
+    for path in FILES:
+        if (room := room_of(path)) in to:
+            to[room] |= imported(path) & set(to) - {room}
+
+    def reached(room: str) -> set[str]:
+        return to[room].union(*map(reached, to[room]))
+
+    lines = [
+        f"    {room} --> {other}"
+        for room, others in to.items()
+        for other in sorted(others, key=list(to).index)
+        if not any(other in reached(between) for between in others - {other})
+    ]
+    return "\n".join(["```mermaid", "graph RL", *lines, "```"])
+
+
+def test_the_map_shows_the_arrows_as_they_are():
+    """python tests/test_arrows.py prints them."""
+    assert drawn() in (ROOT / "docs/code.md").read_text()
 
 
 def called(path: Path) -> set[str]:
@@ -92,3 +121,7 @@ def test_entry_files_have_a_main_guard():
     """Spawned workers import the main file again."""
     for name in ("train.py", "eval.py", "predict.py", "tools/samples.py"):
         assert 'if __name__ == "__main__":' in (ROOT / name).read_text(), name
+
+
+if __name__ == "__main__":
+    print(drawn())
