@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, leave_unrendered, make_image, make_set
+from conftest import ROOT, leave_unrendered, made_once, make_image, make_set
 
 import train
 from detector import find_models
@@ -39,7 +39,10 @@ def command(*given):
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """Two sets, `grid` and `film`, a detector trained on both as sources, its evaluation there and on a third."""
-    root = tmp_path_factory.mktemp("world")
+    return made_once(tmp_path_factory, "card", make_world)
+
+
+def make_world(root: Path) -> None:
     for number, name in enumerate(("grid", "film")):
         made = make_set(root / name, {"Train": 14 + number, "Validation": 8, "Test": 9 + number})
         for split in ("Train", "Validation"):
@@ -54,7 +57,6 @@ def world(tmp_path_factory):
         models = train_export_and_evaluate(root)
     (models / "README.md").write_text("before\n<!-- card -->\nold\n<!-- /card -->\nafter\n")
     (models / "data_sets.json").write_text(json.dumps(DATA_SETS))
-    return root
 
 
 def train_export_and_evaluate(root: Path) -> Path:

@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import patch_heat
 import pytest
 import torch
-from conftest import ROOT, leave_unrendered, make_image, side_of
+from conftest import ROOT, leave_unrendered, made_once, make_image, side_of
 from PIL import Image
 from test_onnx import saved_with
 
@@ -89,13 +90,17 @@ def test_a_network_in_training_cannot_be_asked():
 @pytest.fixture(scope="module")
 def patches(tmp_path_factory):
     """(detector, the same without torch, Test split) of images with a patch at a known place."""
-    folder = tmp_path_factory.mktemp("patches")
-    data = patch_heat.make_patches(folder / "data", {"Train": 300, "Validation": 40, "Test": 100}, 64, sigma=60)
-    with pytest.MonkeyPatch.context() as patch:
-        leave_unrendered(patch)
-        path = patch_heat.train(data, folder / "run", "tiny", 64, 8, "--lr", "1e-3", "--batch-size", "16")
-    detector = load(path, device="cpu")
-    return detector, exported(detector, folder), data / "Test"
+
+    def make(folder: Path) -> None:
+        data = patch_heat.make_patches(folder / "data", {"Train": 300, "Validation": 40, "Test": 100}, 64, sigma=60)
+        with pytest.MonkeyPatch.context() as patch:
+            leave_unrendered(patch)
+            path = patch_heat.train(data, folder / "run", "tiny", 64, 8, "--lr", "1e-3", "--batch-size", "16")
+        path.replace(folder / "x.safetensors")
+        exported(load(folder / "x.safetensors", device="cpu"), folder)
+
+    folder = made_once(tmp_path_factory, "patches", make)
+    return load(folder / "x.safetensors", device="cpu"), load(folder / "x.onnx"), folder / "data/Test"
 
 
 def test_the_heat_lies_in_the_patch(patches):

@@ -2,11 +2,12 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_image
+from conftest import made_once, make_image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -34,7 +35,11 @@ KINDS = {"Real/phone": 24, "Real/scan": 16, "Real/films": 20, "Fake/swaps": 24, 
 @pytest.fixture(scope="session")
 def kinds(tmp_path_factory):
     """Train and Validation of four sources; "films" has both classes."""
-    root, seed = tmp_path_factory.mktemp("kinds"), 0
+    return made_once(tmp_path_factory, "kinds", make_kinds)
+
+
+def make_kinds(root: Path) -> None:
+    seed = 0
     for split, share in (("Train", 1), ("Validation", 2)):
         for kind, count in KINDS.items():
             folder = root / split / kind
@@ -42,7 +47,6 @@ def kinds(tmp_path_factory):
             for number in range(count // share):
                 seed += 1
                 make_image(kind.startswith("Fake"), seed, 48).save(folder / f"{number:03}.png")
-    return root
 
 
 @pytest.fixture(scope="session")
@@ -58,9 +62,10 @@ def flags(kinds, backbone, out, *more, recipe="probe"):
 
 @pytest.fixture(scope="session")
 def probed(kinds, backbone, tmp_path_factory):
-    out = tmp_path_factory.mktemp("probed") / "run"
-    assert train.main(flags(kinds, backbone, out)) == 0
-    return out
+    def run(out: Path) -> None:
+        assert train.main(flags(kinds, backbone, out)) == 0
+
+    return made_once(tmp_path_factory, "probed", run)
 
 
 def test_a_probe_leaves_a_run_folder_like_any_other(probed, kinds, backbone):
@@ -226,11 +231,12 @@ def test_a_source_is_left_out_of_both_splits(kinds, backbone, tmp_path, capsys):
 
 @pytest.fixture(scope="session")
 def matrix(kinds, backbone, tmp_path_factory):
-    out = tmp_path_factory.mktemp("matrix")
-    given = flags(kinds, backbone, out)
-    del given[given.index("--out") : given.index("--out") + 2]
-    assert tool.main([*given, "--out", str(out), "--seeds", "2"]) == 0
-    return out
+    def measure(out: Path) -> None:
+        given = flags(kinds, backbone, out)
+        del given[given.index("--out") : given.index("--out") + 2]
+        assert tool.main([*given, "--out", str(out), "--seeds", "2"]) == 0
+
+    return made_once(tmp_path_factory, "matrix", measure)
 
 
 def rows_of(path):

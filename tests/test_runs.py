@@ -10,7 +10,7 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT, make_set
+from conftest import ROOT, made_once, make_set
 from forks import end, start, start_ranks
 from kill_and_resume import command, result, where
 
@@ -259,7 +259,11 @@ def both_said(folder) -> str:
 @pytest.fixture(scope="module")
 def two_and_one(small_set, tmp_path_factory):
     """The same run on two processes and on one: batches of seven, a last one of six, dealt out unevenly."""
-    folder = tmp_path_factory.mktemp("processes")
+    return made_once(tmp_path_factory, "processes", lambda folder: train_both(small_set, folder))
+
+
+def train_both(small_set, folder) -> None:
+    folder.mkdir()
     flags = ("--data", small_set, "--arch", "tiny", "--size", 32, "--epochs", 2, "--batch-size", 7,
              "--precision", "fp64", "--recipe", "robust", "--lr", 0.003, "--out")  # fmt: skip
     two = start_ranks(folder / "said", 2, "train.py", *flags, folder / "two")
@@ -267,7 +271,6 @@ def two_and_one(small_set, tmp_path_factory):
     statuses, said = end(*two), both_said(folder)
     assert statuses == [0, 0], said
     assert said.count("epoch 1/2") == 1 and said.count("checkpoint:") == 1  # one speaks for all
-    return folder
 
 
 def test_two_processes_learn_what_one_does(two_and_one):
