@@ -10,6 +10,9 @@ ARCHITECTURES = (
     "clip_vit_b16_lite0", "tf_efficientnet_lite0_pair", "tiny",
 )  # fmt: skip
 
+# What an epoch's row says of Validation, each after "val_".
+VALIDATED = ("loss", "accuracy", "precision", "recall", "f1", "auc")
+
 
 def percent(score: float | None) -> str:
     """A score as a person should read it: no figure that claims certainty."""

@@ -35,6 +35,7 @@ try:
     from detector.checkpoint import Metadata, ModelError
     from evaluation import metrics
     from evaluation.scoring import Judged, score_index
+    from names import VALIDATED
     from ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
     from training import engine, folder, resume
     from training.cache import CacheError, pictures
@@ -48,8 +49,6 @@ except ModuleNotFoundError as absent:  # a sentence with the remedy, instead of 
     from quiet import missing
 
     missing(absent.name)
-
-VALIDATED = ("loss", "accuracy", "precision", "recall", "f1", "auc")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,12 +14,12 @@ from detector.answer import answer as picture_answer
 from detector.answer import thresholds
 from imaging.door import MAX_ASPECT, MAX_BYTES, MAX_PIXELS, MIN_SIDE, Picture
 from imaging.kinds import EXTENSIONS
+from names import VALIDATED
 
 if TYPE_CHECKING:
     from judging.explain import Explanation
 
 OVERLAY_SIDE = 1024  # pixels, at most, of the heat map that is sent
-VALIDATED = ("loss", "accuracy", "precision", "recall", "f1", "auc")
 CARD_FIELDS = {"date": str, "data": list, "metrics": list, "confusion_matrix": dict, "weak_spots": list}
 _LONGEST = 300  # characters of a text that is passed on from a model file
 

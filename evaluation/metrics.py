@@ -11,6 +11,7 @@ that is not defined for the data at hand (an AUC with one class only, say) is No
 import math
 
 import numpy as np
+from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score, roc_curve
 
 from names import CLASSES, FAKE, REAL
@@ -163,10 +164,8 @@ def proportion_interval(hits: int, n: int) -> tuple[float, float] | None:
     """95 % interval of a proportion (Wilson 1927)."""
     if n == 0:
         return None
-    share, square = hits / n, Z95**2
-    middle = (share + square / (2 * n)) / (1 + square / n)
-    half = Z95 * math.sqrt(share * (1 - share) / n + square / (4 * n * n)) / (1 + square / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    found = binomtest(int(hits), int(n)).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 def auc_interval(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float] | None:
