@@ -231,8 +231,8 @@ def of_left_out(card: Card) -> list[str]:
     each = ", ".join(f"{name} {share(row['confident_mistakes'])} of {row['n']}" for name, row in told.items())
     joined = " Of its parts the first alone was trained anew for this." if card.of_training("joined") else ""
     return [
-        "Fakes of a kind that it was not shown may get a very low score: where one kind was left out of training,"
-        f" {share(mean)} of it on average scored below 0.1 ({each}).{joined}"
+        "Fakes of a kind that it was not shown may get a very low score. Where one kind was left out of training,"
+        f" {share(mean)} of it on average scored below 0.1: {each}.{joined}"
     ]
 
 

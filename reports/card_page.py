@@ -187,7 +187,7 @@ def scores_text(card: Card) -> list[str]:
     before = card.of_training("calibrated")
     if isinstance(before, dict):
         told = [f"{head} {before[key]:.3f}" for head, key in SCORES.items() if isinstance(before.get(key), float)]
-        parts.append(f"On Validation, which chose it and so flatters it (n = {before.get('n')}): {', '.join(told)}.")
+        parts.append(f"Validation chose it and so flatters it (n = {before.get('n')}). There: {'; '.join(told)}.")
     rows = [
         {"set": as_text(row["set"]), "class": row["class"], "source": as_text(row["source"]), "n": row["n"],
          "called": share(row["called_fake"], row["low"], row["high"]), "unsure": share(row["unsure"])}
