@@ -8,9 +8,16 @@ from files import write_atomically
 
 
 def with_metadata(source: str | os.PathLike, metadata: Metadata, out: str | os.PathLike) -> None:
-    """The weights of one file with other metadata in another of the same kind. Raises OSError, and ModelError."""
-    if kind_of_file(source) != "onnx":
-        save_checkpoint(out, read_weights(source), metadata)
+    """The weights of one file with other metadata in another of the same kind. Raises OSError, and ModelError.
+
+    They are stored as they were: those of a small checkpoint stay float16.
+    """
+    kind = kind_of_file(source)
+    if kind != "onnx":
+        from safetensors.torch import load_file  # here: it imports torch
+
+        weights = read_weights(source)  # whatever is wrong with them is said
+        save_checkpoint(out, load_file(source) if kind == "safetensors" else weights, metadata)
         return
     import onnx  # here: judging needs none
 

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from detector import load
 from detector.calibration import Calibration
+from detector.checkpoint import read_metadata, read_weights, save_checkpoint
+from detector.rewriting import with_metadata
 from evaluation import calibrating, metrics
 
 
@@ -267,3 +270,13 @@ def test_calibration_survives_its_dictionary():
     assert Calibration.from_dict(calibration.to_dict()) == calibration
     with pytest.raises(ValueError, match="threshold is 1.5"):
         Calibration(threshold_fpr_5=1.5)
+
+
+def test_other_metadata_leave_the_weights_as_they_are_stored(trained, tmp_path):
+    """A checkpoint with float16 weights is half as large, and stays so."""
+    best = trained / "best.safetensors"
+    halved = {name: w.half() if w.is_floating_point() else w for name, w in read_weights(best).items()}
+    save_checkpoint(tmp_path / "half.safetensors", halved, read_metadata(best))
+    with_metadata(tmp_path / "half.safetensors", read_metadata(best), tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "half.safetensors").read_bytes()
+    assert load(tmp_path / "again.safetensors", device="cpu").backend.dtype == torch.float32  # it computes with floats
