@@ -31,10 +31,11 @@ try:
     import indexing
     import model
     from detector import Detector
-    from detector.backend_torch import TorchBackend, describe_device, keep_freed_memory, pick_device
+    from detector.backend_torch import TorchBackend, describe_device, pick_device
     from detector.checkpoint import Metadata, ModelError
     from evaluation import metrics
     from evaluation.scoring import Judged, score_index
+    from memory import keep_freed_memory
     from names import VALIDATED
     from ranks import ALONE, FirstFailedError, Ranks, join, leave, lost
     from training import engine, folder, resume

@@ -14,13 +14,11 @@ be used; 130 Ctrl-C.
 """
 
 import argparse
-import ctypes
 import logging
 import os
 import signal
 import sys
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +30,7 @@ try:
     from appconfig import Config, say
     from bench import Models, model_files
     from detector import DEFAULT_MODEL, ModelError, shipped
+    from memory import return_freed_memory
     from reloading import run_again_on_changes
     from webapp import App, create_app, refuse
 except ModuleNotFoundError as absent:  # a sentence with the remedy, instead of a traceback
@@ -105,16 +104,6 @@ def stop_on_signals(server: listener.Server) -> list[int]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     return came
-
-
-def return_freed_memory() -> None:
-    """Let every large block go back to the system as soon as it is freed, where the C library is glibc.
-
-    It learns from the first large picture to keep such blocks, in a pool for each thread, and never shrinks again.
-    """
-    mmap_threshold = -3  # a name of mallopt(3)
-    with suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).mallopt(mmap_threshold, 2**20)
 
 
 def quieten_waitress() -> None:

@@ -1,8 +1,7 @@
 """Run a detector with PyTorch: the only file of this package that needs torch."""
 
-import ctypes
 import os
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import model
 from detector.backend import Backend
 from detector.checkpoint import Metadata, ModelError, read_weights
 from imaging.preprocess import Preprocess
+from memory import keep_freed_memory
 from names import FAKE, REAL
 
 if TYPE_CHECKING:
@@ -177,17 +177,3 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"CUDA ({torch.cuda.get_device_name(device)})"
     return f"CPU ({torch.get_num_threads()} threads)"
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, for the next step, where the C library is glibc.
-
-    It would give each large block back to the system, which then clears the same pages for the next layer: on a CPU
-    that took half of the time of a training step (docs/experiments.md).
-    """
-    top_pad, trim_threshold, mmap_max = -2, -1, -4  # names of mallopt(3)
-    with suppress(AttributeError, OSError):  # another C library
-        adjust = ctypes.CDLL(None).mallopt
-        adjust(mmap_max, 0)
-        adjust(trim_threshold, -1)  # never
-        adjust(top_pad, 2**27)

@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Each room may import the rooms before it, and itself. The last ones import no other of the last ones.
 ORDER = [
-    "quiet", "progress", "files", "ranks", "names", "imaging", "indexing", "networks", "model", "dataset", "detector",
-    "judging", "evaluation", "reports", "training",
+    "quiet", "progress", "files", "memory", "ranks", "names", "imaging", "indexing", "networks", "model",
+    "dataset", "detector", "judging", "evaluation", "reports", "training",
 ]  # fmt: skip
 LAST = {"train", "eval", "predict", "tools", "samples"}
 ALLOWED = {room: set(ORDER[: place + 1]) for place, room in enumerate(ORDER)} | {room: {*ORDER, room} for room in LAST}

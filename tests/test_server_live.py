@@ -630,7 +630,17 @@ def test_without_a_model_the_one_that_ships_is_served(exported, tmp_path):
 
 def test_reload_starts_it_again(exported, tmp_path):
     """With a copy of the program, whose file then changes."""
-    for name in ("detector", "imaging", "judging", "models", "files.py", "names.py", "quiet.py", "deepfake-app"):
+    for name in (
+        "detector",
+        "imaging",
+        "judging",
+        "models",
+        "files.py",
+        "memory.py",
+        "names.py",
+        "quiet.py",
+        "deepfake-app",
+    ):
         if name == "deepfake-app":
             (tmp_path / name).mkdir()
             for path in (ROOT / name).glob("*.*"):

@@ -14,8 +14,9 @@ import torch
 
 import dataset
 import model
-from detector.backend_torch import keep_freed_memory, pick_device
+from detector.backend_torch import pick_device
 from imaging.preprocess import Preprocess
+from memory import keep_freed_memory
 from tools.benchmark.original import serve
 from training import engine
 from training.augment import TrainingImages
