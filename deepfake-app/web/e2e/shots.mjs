@@ -17,7 +17,7 @@ from PIL import Image
 Image.open(sys.argv[1]).convert("RGB").quantize(256, kmeans=4).save(sys.argv[1], optimize=True)`
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] })
 for (const colorScheme of ['light', 'dark']) {
-  const page = await browser.newPage({ colorScheme, viewport: { width: 1160, height: 760 }, reducedMotion: 'reduce' })
+  const page = await browser.newPage({ colorScheme, viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce' })
   await page.goto(url)
   await page.getByText('At most').waitFor()
   await page.setInputFiles('input[type=file]', image)
