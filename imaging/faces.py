@@ -46,6 +46,7 @@ LOOKS = (
 UPRIGHT = np.array(((-0.2, -0.116), (0.136, -0.121), (-0.048, 0.083), (-0.164, 0.24), (0.118, 0.235)))
 TURNED_FARTHER = 2.5
 MOST_TURNED = 45.0  # degrees; beyond, the points say nothing
+LEAST_TURNED = 8.0  # degrees; below, the measurement errs by as much, and a face is left as it is
 
 # The network's three maps: stride in pixels. One row of a map is one cell, row-major.
 _STRIDES = (8, 16, 32)

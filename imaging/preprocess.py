@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from PIL import Image
 
-from imaging.faces import Box, Framed, frame_square, turned_square
+from imaging.faces import LEAST_TURNED, Box, Framed, frame_square, turned_square
 
 FITS = ("crop", "resize")
 FRAMES = ("whole", "face")
@@ -34,7 +34,8 @@ class Preprocess:
     frame: "whole" looks at the picture, as `fit` says; "face" at the square around each face (`frame_square`), resized
         to the input whatever `fit` says, so that all faces come at one scale.
     margin: side of that square, in units of the longer side of the face's box.
-    upright: whether that square is turned as the face is, so that the network sees every face upright.
+    upright: whether that square is turned as the face is, where that is by LEAST_TURNED or more: the network then sees
+        every face about upright.
     mirror: whether the network also looks at each view's mirror image; the mean of both answers counts. Takes twice as
         long.
     """
@@ -109,7 +110,8 @@ class Preprocess:
 
     def turn_of(self, face: Framed | None) -> float:
         """By how many degrees `view` turns this face back, counter-clockwise."""
-        return face.turn if face and self.upright and self.frame == "face" else 0.0
+        turns = face and self.upright and self.frame == "face" and abs(face.turn) >= LEAST_TURNED
+        return face.turn if turns else 0.0
 
     def region(self, size: tuple[int, int], face: Framed | None = None) -> Box:
         """Which part of a picture of this size `view` shows; of a face that it turns, the same square unturned."""

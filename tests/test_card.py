@@ -245,7 +245,7 @@ def test_what_twins_said_of_kinds_left_out_stands_in_it(world, models):
     rows = {name: {"n": n, "confident_mistakes": share} for name, n, share in (("Fake/a", 40, 0.5), ("b", 60, 0.1))}
     it = replace(it, metadata=replace(it.metadata, training=it.metadata.training | {"left_out": rows}))
     [sentence] = card.of_left_out(it)
-    assert "30.0 % of it on average scored below 0.1 (Fake/a 50.0 % of 40, b 10.0 % of 60)." in sentence
+    assert "30.0 % of it on average scored below 0.1: Fake/a 50.0 % of 40, b 10.0 % of 60." in sentence
     assert sentence in card.weak_spots(it)
     for odd in ("text", {"x": 3}, {}):
         assert not card.of_left_out(replace(it, metadata=replace(it.metadata, training={"left_out": odd})))

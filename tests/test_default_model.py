@@ -72,6 +72,9 @@ def test_one_score_through_every_door(shipped, tmp_path):
     checkpoint = load(CHECKPOINT, device="cpu")
     for path, score in expected.items():
         assert checkpoint.judge(open_image(path)).score == pytest.approx(score, abs=EQUAL), path
+    view = np.random.default_rng(0).normal(size=(1, 3, 224, 224)).astype(np.float32)
+    maps = [detector.backend.class_map(view).ravel() for detector in (shipped, checkpoint)]
+    assert np.ptp(maps[0]) > 0 and maps[0] == pytest.approx(maps[1], abs=1e-3)
 
     single = [path for path in FACES if path.name != "both.jpg"]  # a loader gives the largest face alone
     root = tmp_path / "set"

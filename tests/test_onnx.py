@@ -35,7 +35,8 @@ def saved_with(head: model.Head, name: str, folder: Path) -> tuple[Detector, Pat
     return load(folder / "x.safetensors", device="cpu"), folder / "x.safetensors"
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+# Not the pair: tests/test_default_model.py compares its file, which ships, with its checkpoint, the heat maps too.
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "tf_efficientnet_lite0_pair"])
 def test_each_architecture_agrees(name, tmp_path, monkeypatch, capsys):
     (one, path), out, row = saved_with(model.Head(), name, tmp_path), tmp_path / "x.onnx", model.architecture(name)
     monkeypatch.setattr(export, "IMAGES", 12)
