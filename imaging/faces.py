@@ -287,10 +287,8 @@ def turned_square(
     part = image.resize(tuple(pixels.tolist()), resampling, box=tuple(inside.tolist()))
     before, after = (np.ceil(lack.clip(0) / scale).astype(int) + 2 for lack in (-low, high - image.size))
     part = Image.fromarray(np.pad(part, ((before[1], after[1]), (before[0], after[0]), (0, 0)), "symmetric"))
-    wide, high = pixels / (inside[2:] - inside[:2])  # the two differ by rounding alone
-    return _turned(
-        part, (x - inside[0]) * wide + before[0], (y - inside[1]) * high + before[1], 1, degrees, size, resampling
-    )
+    middle = (np.array((x, y)) - inside[:2]) * pixels / (inside[2:] - inside[:2]) + before
+    return _turned(part, *middle.tolist(), 1, degrees, size, resampling)
 
 
 def _decode(cls, obj, boxes, points, stride: int, columns: int) -> np.ndarray:
