@@ -154,6 +154,7 @@ def test_every_flag_is_read():
         (["--crop", "5000"], 2, "from 16 to 1024"),
         (["--keep-epochs", "1,9"], 2, "--keep-epochs names epoch 9 of 2"),
         (["--margin", "1.3"], 2, "--margin needs --frame face"),
+        (["--upright"], 2, "--upright needs --frame face"),
         (["--frame", "face", "--margin", "9"], 2, "must be from 0.5 to 3, not 9"),
         (["--set", "jpg=0.5"], 2, "no recipe has a 'jpg'; choose from"),
         (["--set", "jpeg"], 2, "--set jpeg: expected NAME=VALUE"),

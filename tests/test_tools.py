@@ -21,6 +21,7 @@ REFUSALS = [
     ("calibrate", (MODEL, "--data", f"{SMALL}/Test", "--out", f"{OUT}.safetensors"), 2, "is a Test split"),
     ("calibrate", (MODEL, "--data", f"{SMALL}/Train", "--out", f"{OUT}.safetensors"), 2, "was trained on these images"),
     ("calibrate", (MODEL, "--data", SMALL, "--out", f"{NOWHERE}/x.safetensors"), 1, "nowhere"),
+    ("calibrate", (MODEL, "--data", SMALL, "--upright"), 2, "judges whole pictures, not faces"),
     ("calibrate", (MODEL, "--data", SMALL, "--out", OUT), 2, "a checkpoint is made; call it .safetensors"),
     ("evidence", (MISSING, "--data", SMALL), 3, "nowhere.safetensors: model file not found"),
     ("evidence", (MODEL, "--data", NOWHERE, "--out", f"{OUT}.safetensors"), 2, "no such folder"),

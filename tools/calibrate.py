@@ -45,6 +45,8 @@ def calibrate(args: argparse.Namespace) -> None:
         out = Path(args.out) if args.out else beside(Path(args.model), "calibrated")
         check_name(out, Path(args.model), overwrite=args.overwrite)
         detector = load(args.model, arch=args.arch, device=args.device, mirror=args.mirror, upright=args.upright)
+        if args.upright and detector.metadata.preprocess.frame != "face":
+            raise ValueError(f"--upright: {args.model} judges whole pictures, not faces")
         index = validation_images(Path(args.data), detector)
         judged = score_index({"model": detector}, index, workers=args.workers)["model"]
         if isinstance(judged, ModelError):

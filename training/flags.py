@@ -72,8 +72,9 @@ def parse_arguments(argv: list[str] | None, description: str | None = None) -> a
         row.check_sizes(args.arch, args.size or row.size, *args.values.crops)
         if args.keep_epochs and max(args.keep_epochs) > args.values.epochs:
             raise ValueError(f"--keep-epochs names epoch {max(args.keep_epochs)} of {args.values.epochs}")
-        if args.margin and args.frame != "face":
-            raise ValueError("--margin needs --frame face")
+        for flag in ("margin", "upright"):
+            if getattr(args, flag) and args.frame != "face":
+                raise ValueError(f"--{flag} needs --frame face")
     except ValueError as error:
         parser.error(str(error))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and ":" in args.device:
